@@ -1,0 +1,57 @@
+/**
+ * The direction of dependencies:
+ *   cli → app → {delivery, destinations, sources, http} → {db, egress, events, telemetry}
+ * and `providers/` imports nothing from `src/`.
+ */
+const subjects = '^src/(delivery|destinations|sources|http|cluster)/'
+const floor = '^src/(db|egress|events|telemetry)/'
+
+module.exports = {
+  forbidden: [
+    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
+    {
+      name: 'providers-stand-alone',
+      comment: 'A destination type knows its contract and its wire, nothing of the daemon.',
+      severity: 'error',
+      from: { path: '^providers/' },
+      to: { path: '^src/' },
+    },
+    {
+      name: 'only-app-names-the-providers',
+      comment: 'All of src may use the contract; only the composition root knows which providers there are.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/app\\.ts$' },
+      to: { path: '^providers/', pathNot: '^providers/provider\\.ts$' },
+    },
+    {
+      name: 'floor-knows-no-subject',
+      severity: 'error',
+      from: { path: floor },
+      to: { path: [subjects, '^src/(cli|app|main)'] },
+    },
+    {
+      name: 'subjects-know-no-app',
+      severity: 'error',
+      from: { path: subjects },
+      to: { path: '^src/(cli|app|main)' },
+    },
+    {
+      name: 'app-knows-no-cli',
+      severity: 'error',
+      from: { path: '^src/app\\.ts$' },
+      to: { path: '^src/(cli|main)' },
+    },
+    {
+      name: 'no-dev-dependency-in-production',
+      comment: 'The embedded PostgreSQL is the one exception: it is loaded on demand, in development only.',
+      severity: 'error',
+      from: { path: '^(src|providers)/', pathNot: '^src/db/embedded/' },
+      to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only'] },
+    },
+  ],
+  options: {
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    doNotFollow: { path: 'node_modules' },
+  },
+}
