@@ -1,0 +1,19 @@
+import type { AuditEvent } from './provider.ts'
+
+/**
+ * The event on the wire (DESIGN §5), on one line. It is built around the row's text and never parsed, so
+ * numbers of any length travel digit for digit.
+ */
+export function envelope(event: AuditEvent): string {
+  const { id, logType, timestamp, orgId } = event
+  const head = `{"id":${JSON.stringify(id)},"event":${JSON.stringify(logType)}`
+  return `${head},"timestamp":${JSON.stringify(timestamp)},"org_id":${JSON.stringify(orgId)},"data":${oneLine(event.dataJson)}}`
+}
+
+/**
+ * JSON text without line breaks. PostgreSQL keeps a `json` column's white space as it was written; a line
+ * break there would tear an NDJSON line in two. A raw one never lies inside a JSON string, so a space does.
+ */
+export function oneLine(json: string): string {
+  return json.includes('\n') || json.includes('\r') ? json.replaceAll(/[\r\n]/g, ' ') : json
+}

@@ -1,0 +1,64 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { readMembers } from '../../../providers/json-text.ts'
+import { row, runs } from './events.ts'
+
+describe('the members of a JSON text', () => {
+  it('are what JSON.parse finds', () => {
+    fc.assert(
+      fc.property(fc.oneof(row, fc.array(fc.jsonValue())), fc.constantFrom(0, 1, '\t'), (value, indent) => {
+        const members = readMembers(JSON.stringify(value, null, indent)) ?? new Map<string, string>()
+        const read = [...members].map(([key, text]) => [key, JSON.parse(text)])
+        const parsed: object = JSON.parse(JSON.stringify(value))
+        expect(new Map(read as [string, unknown][])).toEqual(new Map(Object.entries(parsed)))
+      }),
+      runs,
+    )
+  })
+
+  it('keep their text', () => {
+    const members = readMembers(' { "a" : 1.10 , "b":12345678901234567890,"c": [ 1,2 ],"d":-1E+2 } ')
+    expect(Object.fromEntries(members ?? [])).toEqual({
+      a: '1.10',
+      b: '12345678901234567890',
+      c: '[ 1,2 ]',
+      d: '-1E+2',
+    })
+  })
+
+  it('are found behind strings that look like structure', () => {
+    const json = String.raw`{"a":"}],\"","b\"":"\\","c":{"x":"}"},"\u0064":true}`
+    expect([...(readMembers(json) ?? [])]).toEqual([
+      ['a', String.raw`"}],\""`],
+      ['b"', String.raw`"\\"`],
+      ['c', '{"x":"}"}'],
+      ['d', 'true'],
+    ])
+  })
+
+  it('are the last of equal names, as JSON.parse has it', () => {
+    expect(readMembers('{"a":1,"a":2}')?.get('a')).toBe('2')
+  })
+
+  it('of a scalar are none', () => {
+    for (const json of ['1', '"{}"', 'null', 'true', '']) expect(readMembers(json)).toBeUndefined()
+  })
+
+  it('are read however deep the text is nested', () => {
+    const deep = `${'['.repeat(200_000)}${']'.repeat(200_000)}`
+    expect(readMembers(`{"deep":${deep},"a":1}`)?.get('a')).toBe('1')
+  })
+
+  it('come to an end for a text that is no JSON', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: fc.constantFrom(...'{}[]":,\\ a1') }), (text) => {
+        try {
+          readMembers(text)
+        } catch (error) {
+          expect(error).toBeInstanceOf(SyntaxError)
+        }
+      }),
+      runs,
+    )
+  })
+})
