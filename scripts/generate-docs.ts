@@ -1,0 +1,114 @@
+/**
+ * Writes the documents that come from the code: docs/LOGS.md from the catalogue of log events. With
+ * `--check` it writes nothing and exits 1 if a document is out of date.
+ */
+import { readFile, writeFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import type { EventDefinition, Field } from '../src/telemetry/events/field.ts'
+import { subjects } from '../src/telemetry/events.ts'
+
+export const logsPage = fileURLToPath(new URL('../docs/LOGS.md', import.meta.url))
+
+const introduction = `<!-- Made by \`npm run docs\` from src/telemetry/events. Do not edit. -->
+# Logs
+
+Spillway writes one JSON object a line to stdout. \`event\` says what happened; the codes on this page are
+stable, so alerts and dashboards can rely on them. \`msg\` is the same for people and may change its words.
+
+\`\`\`json
+{"level":"warn","time":"2026-01-05T09:30:00.000Z","service":"spillway","version":"0.1.0","pid":7,"event":"destination.unauthorized","destination_id":12,"name":"acme siem","type":"http","org":"acme","reason":"http_status","status":401,"message":"The receiver answered 401.","msg":"acme siem refuses the credentials."}
+\`\`\`
+
+Every line has \`level\` (\`debug\`, \`info\`, \`warn\`, \`error\`, \`fatal\`), \`time\`, \`service\`, \`version\`, \`pid\`,
+\`event\` and \`msg\`. Names end in their unit: \`_ms\` are milliseconds, \`_at\` and \`_since\` instants in ISO 8601.
+\`LOG_LEVEL\` sets the lowest level that is written, \`info\` by default.
+
+- **\`warn\` asks for somebody's attention** at some time: something is not delivered, or will not be soon.
+- **\`fatal\`** is the last line of a process that could not go on.
+- **\`info\`** tells the story of a day without flooding it: deliveries are summed up per destination.
+- **\`debug\`** has a line for each batch.
+
+A failure that repeats is logged at once, then at most every 30 s with the number of lines that were kept
+back (\`suppressed\`), and its end once with the number of failures. No line holds a credential; what looks
+like one is replaced by \`[redacted]\`, and long values are cut.
+
+## Reading them
+
+\`\`\`sh
+# Everything that asks for attention
+spillway run | jq -c 'select(.level == "warn" or .level == "error" or .level == "fatal")'
+
+# As sentences
+spillway run | jq -r '"\\(.time) \\(.level) \\(.msg)"'
+
+# One destination
+jq -c 'select(.destination_id == 12)' spillway.log
+
+# One customer: their destinations, and those that receive all orgs
+jq -c 'select(has("org") and (.org == "acme" or .org == null))' spillway.log
+
+# Why deliveries fail, the most frequent reason first
+jq -r 'select(.event == "destination.failed") | "\\(.name): \\(.reason) \\(.status // "") \\(.message)"' spillway.log | sort | uniq -c | sort -rn
+
+# Events delivered, by destination
+jq -s 'map(select(.event == "destination.delivered")) | group_by(.name) | map({name: .[0].name, events: map(.events) | add})' spillway.log
+
+# Everything that was not delivered, to replay it
+jq -c 'select(.event == "backlog.abandoned" or .event == "events.skipped" or .event == "event.dead_lettered")' spillway.log
+
+# Who holds the horizon back
+jq -r 'select(.event == "horizon.stalled") | "\\(.log_type) pid \\(.holder_pid) \\(.application_name) \\(.state) for \\(.stalled_for_ms / 1000) s"' spillway.log
+\`\`\`
+
+Worth an alert: \`daemon.failed\`, \`backlog.abandoned\`, \`backlog.held\`, \`events.skipped\`, \`destination.gone\`,
+\`horizon.stalled\`, and \`destination.failed\` or \`database.unavailable\` when they go on for longer than you
+can wait.
+`
+
+/** The page as it should be. */
+export function renderLogs(): string {
+  const overview = subjects.map(
+    ({ title, events }) =>
+      `### ${title}\n\n| event | level | meaning | what to do |\n|---|---|---|---|\n${Object.entries(events).map(row).join('\n')}\n`,
+  )
+  const details = subjects.flatMap(({ events }) => Object.entries(events).map(detail))
+  return `${introduction}\n## Events\n\n${overview.join('\n')}\n## Fields\n\n${details.join('\n')}`
+}
+
+function row([code, { level, meaning, action }]: [string, EventDefinition]): string {
+  return `| [\`${code}\`](#${anchor(code)}) | ${level} | ${cell(meaning)} | ${cell(action)} |`
+}
+
+function detail([code, { level, message, fields }]: [string, EventDefinition]): string {
+  const rows = Object.entries(fields).map(
+    ([name, field]) => `| \`${name}\` | ${typeOf(field)} | ${cell(field.description)} |`,
+  )
+  return `### \`${code}\`\n\n${level}: ${message}\n\n| field | type | what it is |\n|---|---|---|\n${rows.join('\n')}\n`
+}
+
+function typeOf({ kind, optional }: Field): string {
+  const names: Record<Field['kind'], string> = {
+    string: 'string',
+    integer: 'integer',
+    boolean: 'boolean',
+    instant: 'instant',
+    strings: 'list of strings',
+    ranges: 'list of `{log_type, from_position, to_position, event_count}`',
+    error: '`{name, message, code, hint, stack, cause}`',
+  }
+  return optional ? `${names[kind]}, if known` : names[kind]
+}
+
+const cell = (text: string): string => text.replaceAll('|', '\\|')
+/** As GitHub derives it from the heading. */
+const anchor = (code: string): string => code.replace(/[^a-z0-9_-]/g, '')
+
+if (import.meta.main) {
+  const wanted = renderLogs()
+  if (!process.argv.includes('--check')) {
+    await writeFile(logsPage, wanted)
+  } else if ((await readFile(logsPage, 'utf8').catch(() => '')) !== wanted) {
+    process.stderr.write('docs/LOGS.md is out of date: run `npm run docs`.\n')
+    process.exitCode = 1
+  }
+}

@@ -1,0 +1,55 @@
+/** What was not delivered (I5: each has a row that says so, and one of these lines). */
+import { destination } from './destination.ts'
+import { durationMs, integer, oneOf, ranges, text } from './field.ts'
+
+export const backlogEvents = {
+  'backlog.abandoned': {
+    level: 'warn',
+    message: 'Skipped {event_count} events of {name} after failures for {failing_for_ms} ms.',
+    meaning:
+      'The destination failed without a break for its whole `maxBacklogAgeMs`. Its cursors went to the horizon; ' +
+      'the ranges are in `skipped_ranges` and the rows still in the source.',
+    action: 'When the receiver is back: `spillway replay` sends the ranges again.',
+    fields: {
+      ...destination,
+      reason: oneOf(['backlog_expired'], 'Why'),
+      event_count: integer('Events skipped, in all ranges'),
+      failing_for_ms: durationMs('Time since the first failure'),
+      ranges: ranges('What was skipped, by log type'),
+    },
+  },
+  'backlog.held': {
+    level: 'warn',
+    message: '{name} has failed for {failing_for_ms} ms; its backlog is kept.',
+    meaning: 'As `backlog.abandoned`, but the destination has `onBacklogExpiry: "hold"`: nothing is skipped.',
+    action: 'Mend the receiver, or disable the destination. Keep the rows in the source until then.',
+    fields: { ...destination, failing_for_ms: durationMs('Time since the first failure') },
+  },
+  'events.skipped': {
+    level: 'warn',
+    message: 'Skipped {event_count} {log_type} events of {name}: {reason}.',
+    meaning: 'Events that the receiver would drop without saying so were not sent. The range is recorded.',
+    action: 'Catch up sooner. Where the limit is on age, these events can only go to another destination.',
+    fields: {
+      ...destination,
+      reason: oneOf(['too_old_for_provider'], 'Why'),
+      event_count: integer('Events skipped, in all ranges'),
+      log_type: text('Log type of the events'),
+      ranges: ranges('What was skipped'),
+    },
+  },
+  'event.dead_lettered': {
+    level: 'warn',
+    message: '{name} refuses the event {event_id}: {message}',
+    meaning:
+      'The receiver will never take this one event. It is in `dead_letters`; the others were delivered.',
+    action: 'Look at the row and at what the receiver wants; `spillway replay` sends it again.',
+    fields: {
+      ...destination,
+      log_type: text('Log type of the event'),
+      event_id: text('`<log type>:<row id>`'),
+      reason: text('Bounded code of the reason'),
+      message: text('The reason as a sentence'),
+    },
+  },
+} as const

@@ -1,0 +1,126 @@
+/** The process, its database and its place among replicas. */
+import { durationMs, error, flag, instant, integer, oneOf, optional, text, texts } from './field.ts'
+
+export const daemonEvents = {
+  'daemon.starting': {
+    level: 'info',
+    message: 'Starting.',
+    meaning: 'The process is up and its settings are valid; the database comes next.',
+    action: 'Nothing.',
+    fields: {
+      node: text('Version of Node.js'),
+      embedded: flag('There is no `DATABASE_URL`: the embedded PostgreSQL is used'),
+    },
+  },
+  'daemon.started': {
+    level: 'info',
+    message: 'Started with {sources} sources and {destinations} destinations.',
+    meaning: 'The daemon forwards events.',
+    action: 'Nothing.',
+    fields: {
+      sources: integer('Sources that are read'),
+      destinations: integer('Destinations that are delivered to'),
+      http: optional(text('Where health, metrics and the API listen')),
+      duration_ms: durationMs('Time since `daemon.starting`'),
+    },
+  },
+  'daemon.stopping': {
+    level: 'info',
+    message: 'Stopping: {reason}.',
+    meaning: 'No new batch is started; those under way are settled first.',
+    action: 'Nothing. A second signal ends the process at once, which repeats at most the open batches.',
+    fields: { reason: text('The signal, or what else asked for it') },
+  },
+  'daemon.stopped': {
+    level: 'info',
+    message: 'Stopped.',
+    meaning: 'Everything is settled and closed.',
+    action: 'Nothing.',
+    fields: { duration_ms: durationMs('Time since `daemon.stopping`') },
+  },
+  'daemon.failed': {
+    level: 'fatal',
+    message: 'The daemon cannot go on.',
+    meaning: 'An error that no part could handle ended the process. No event is lost by it.',
+    action:
+      'Follow `error.hint`; without one, report the line as a bug. The next start resumes at the cursors.',
+    fields: { error: error('What happened, with its causes') },
+  },
+  'database.migrated': {
+    level: 'info',
+    message: 'The schema is at {schema_version}.',
+    meaning: 'The tables in the schema `spillway` are up to date.',
+    action: 'Nothing.',
+    fields: {
+      schema_version: text('The newest migration in the database'),
+      applied: texts('Migrations that this start applied; mostly none'),
+    },
+  },
+  'database.embedded_started': {
+    level: 'info',
+    message: 'The embedded PostgreSQL runs on port {port}.',
+    meaning: 'A PostgreSQL for development was started, or one that runs here already is used.',
+    action: 'Set `DATABASE_URL` for anything but development.',
+    fields: {
+      home: text('Directory of its data and its log'),
+      port: integer('Port on 127.0.0.1'),
+      reused: flag('It was running already'),
+      duration_ms: durationMs('Time the start took'),
+    },
+  },
+  'database.unavailable': {
+    level: 'warn',
+    message: 'The {database} database cannot be used: {code}.',
+    meaning:
+      'Queries fail. Deliveries pause and are tried again by themselves. Logged once, until it recovers.',
+    action: 'See whether PostgreSQL is up and reachable, and whether it has connections left.',
+    fields: {
+      database: oneOf(['state', 'source'], "Spillway's own tables, or the audit tables"),
+      code: text("SQLSTATE, or the system's error code"),
+    },
+  },
+  'database.recovered': {
+    level: 'info',
+    message: 'The {database} database can be used again.',
+    meaning: 'The first success after `database.unavailable`.',
+    action: 'Nothing.',
+    fields: {
+      database: oneOf(['state', 'source'], "Spillway's own tables, or the audit tables"),
+      down_ms: durationMs('Time since `database.unavailable`'),
+    },
+  },
+  'standby.waiting': {
+    level: 'info',
+    message: 'Standing by: another daemon serves this database.',
+    meaning: 'Another daemon holds this database. This one takes over when that one ends.',
+    action: 'Nothing if a replica is meant; otherwise find the other daemon.',
+    fields: {
+      holder_pid: optional(integer("Server process of the holder's session, as in `pg_stat_activity`")),
+      holder_name: optional(text("The session's application name")),
+      holder_since: optional(instant('Since when it is connected')),
+    },
+  },
+  'lease.acquired': {
+    level: 'info',
+    message: 'Holding the lease {lease}.',
+    meaning: 'This daemon now delivers for the destinations under the lease.',
+    action: 'Nothing.',
+    fields: {
+      lease: text('Name of the lease'),
+      epoch: optional(integer('Grows with every change of holder')),
+    },
+  },
+  'lease.lost': {
+    level: 'warn',
+    message: 'Lost the lease {lease}: {reason}.',
+    meaning:
+      'Another daemon may deliver for these destinations. This one writes no cursor of theirs any more.',
+    action:
+      'Nothing if it is rare. Often: the database is slow or the process starves; see `SPILLWAY_LEASE_MS`.',
+    fields: {
+      lease: text('Name of the lease'),
+      epoch: optional(integer('The epoch that has ended')),
+      reason: oneOf(['expired', 'taken_over', 'disconnected'], 'How it was lost'),
+    },
+  },
+} as const

@@ -1,0 +1,74 @@
+/** The audit tables and how far they can be read. */
+import { durationMs, instant, integer, oneOf, optional, text } from './field.ts'
+
+const source = {
+  log_type: text('Log type of the source'),
+  relation: text('The table, with its schema'),
+}
+
+export const sourceEvents = {
+  'source.started': {
+    level: 'info',
+    message: 'Reading {relation} as {log_type}.',
+    meaning: 'The table was found and fits its registration.',
+    action: 'Nothing.',
+    fields: {
+      ...source,
+      ordering: oneOf(['id', 'xact'], 'What the position is'),
+      fence: oneOf(
+        ['sequence', 'table', 'snapshot'],
+        'What tells that no row can still appear: locks on the sequence, locks on the table, or the snapshot',
+      ),
+    },
+  },
+  'source.invalid': {
+    level: 'warn',
+    message: 'The source {log_type} cannot be read: {problem}',
+    meaning: 'Its registration does not fit the table. Its events wait; the other sources run on.',
+    action: 'Follow `hint`. The source is looked at again by itself.',
+    fields: {
+      log_type: source.log_type,
+      relation: optional(source.relation),
+      problem: text('What does not fit'),
+      hint: text('What to do about it'),
+    },
+  },
+  'source.recovered': {
+    level: 'info',
+    message: 'The source {log_type} can be read again.',
+    meaning: 'The first success after `source.invalid`.',
+    action: 'Nothing; the events that waited are delivered.',
+    fields: source,
+  },
+  'horizon.stalled': {
+    level: 'warn',
+    message: 'An open transaction of {application_name} (pid {holder_pid}) holds back {log_type}.',
+    meaning:
+      'Rows wait that may not be read yet, because a transaction that could still add earlier ones is open.',
+    action:
+      'Find out why that transaction stays open; `SELECT pg_terminate_backend(<holder_pid>)` ends it. ' +
+      'Without `holder_pid` it is a prepared one: `SELECT * FROM pg_prepared_xacts`.',
+    fields: {
+      log_type: text('Log type of the source'),
+      horizon: text('The position where it stands'),
+      stalled_for_ms: durationMs('Time since it last moved'),
+      holder_pid: optional(integer('Server process of the oldest holder')),
+      application_name: optional(text("The holder's application name")),
+      user: optional(text("The holder's database user")),
+      state: optional(text("The holder's state, as in `pg_stat_activity`")),
+      transaction_started_at: optional(instant("Start of the holder's transaction")),
+      holders: integer('How many transactions hold it back'),
+    },
+  },
+  'horizon.moved': {
+    level: 'info',
+    message: 'The horizon of {log_type} moves again.',
+    meaning: 'The first move after `horizon.stalled`.',
+    action: 'Nothing.',
+    fields: {
+      log_type: text('Log type of the source'),
+      horizon: text('The position where it is now'),
+      stalled_for_ms: durationMs('Time it had stood still'),
+    },
+  },
+} as const

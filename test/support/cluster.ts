@@ -1,0 +1,39 @@
+/** A server of a test's own, to stop and start under the code that is being tested. */
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { type EmbeddedServer, startEmbedded } from '../../src/db/embedded/server.ts'
+import { migrate } from '../../src/db/migrate.ts'
+import { removeTestDirectory, testRoot } from './global-setup.ts'
+import { whenDone } from './postgres.ts'
+
+export interface TestCluster {
+  /** URL of a migrated database; it stays the same over restarts. */
+  readonly url: string
+  /** `immediate` is what a crash looks like: sessions are cut, the next start recovers. */
+  stop(mode: 'fast' | 'immediate'): Promise<void>
+  /** Starts it again, on the same port. */
+  start(): Promise<void>
+}
+
+/** Stopped and removed at the end of the test or file. */
+export async function startCluster(): Promise<TestCluster> {
+  const directory = join(testRoot, `cluster-${process.pid}-${randomBytes(4).toString('hex')}`)
+  let server: EmbeddedServer = await startEmbedded({ directory, durable: false })
+  whenDone(async () => {
+    await server.stop('immediate')
+    await removeTestDirectory(directory)
+  })
+  await server.createDatabase('spillway')
+  const url = server.url('spillway')
+  await migrate(url)
+  return {
+    url,
+    async stop(mode) {
+      await server.stop(mode)
+    },
+    async start() {
+      server = await startEmbedded({ directory, durable: false })
+      if (server.url('spillway') !== url) throw new Error('The port was taken while the server was down.')
+    },
+  }
+}
