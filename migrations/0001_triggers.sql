@@ -1,0 +1,154 @@
+-- What happens inside the database when an operator writes a row: cursors start at "now" in the very
+-- statement that inserts the destination, an edit ends a back-off, and the daemon learns of the change.
+
+-- Starts a destination's cursor for one log type at "now": every row that commits after this statement
+-- lies beyond it. Does nothing where "now" cannot be told here (source missing, unusable, or in another
+-- database); the daemon then seeds the cursor when it takes the destination up.
+--
+-- The highest visible id is "now" unless a transaction still open has drawn a lower one. Such a transaction
+-- holds a lock on a sequence (see docs/ARCHITECTURE.md, "Horizon"). Then the cursor starts lower, at the
+-- horizon the daemon last stored, and start_xid tells the old rows above it from the new ones.
+CREATE FUNCTION spillway.seed_cursor(p_destination_id bigint, p_log_type text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  source spillway.sources;
+  audit_table regclass;
+  highest bigint;
+  lowest bigint;
+  stored_horizon text;
+  writers_open boolean;
+BEGIN
+  SELECT * INTO source FROM spillway.sources s WHERE s.log_type = p_log_type AND s.ordering = 'id';
+  IF NOT FOUND OR (SELECT separate_source FROM spillway.settings) THEN
+    RETURN;
+  END IF;
+  audit_table := to_regclass(source.relation);
+  IF audit_table IS NULL THEN
+    RETURN;
+  END IF;
+  EXECUTE format('SELECT max(%1$I)::bigint, min(%1$I)::bigint FROM %2$s', source.id_column, audit_table)
+    INTO highest, lowest;
+  -- Any sequence counts, not only this table's: which one feeds the ids is the daemon's knowledge, and
+  -- looking at too many only starts the cursor a little lower.
+  SELECT EXISTS (
+    SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+    WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND (c.relkind = 'S' OR c.oid IN (SELECT relid FROM pg_partition_tree(audit_table)) OR c.oid = audit_table)
+      AND c.oid <> pg_get_serial_sequence('spillway.destinations', 'id')::regclass
+  ) INTO writers_open;
+  SELECT horizon INTO stored_horizon FROM spillway.source_state WHERE log_type = p_log_type;
+  INSERT INTO spillway.cursors (destination_id, log_type, position, start_xid, start_until)
+  VALUES (
+    p_destination_id,
+    p_log_type,
+    CASE WHEN writers_open AND highest IS NOT NULL
+      THEN coalesce(stored_horizon, least(0, lowest - 1)::text)
+      ELSE coalesce(highest, 0)::text END,
+    CASE WHEN writers_open THEN pg_snapshot_xmin(pg_current_snapshot()) END,
+    CASE WHEN writers_open THEN coalesce(highest, 0)::text END
+  )
+  ON CONFLICT DO NOTHING;
+EXCEPTION WHEN undefined_table OR undefined_column OR undefined_function OR cannot_coerce
+  OR invalid_text_representation OR numeric_value_out_of_range OR insufficient_privilege OR invalid_name THEN
+  -- The source is unusable as it is registered. The daemon says so; the insert must not fail for it.
+  RETURN;
+END
+$$;
+--> statement-breakpoint
+CREATE FUNCTION spillway.destination_inserted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  INSERT INTO spillway.delivery_state (destination_id, status, disabled_at)
+  VALUES (NEW.id,
+          CASE WHEN NEW.enabled THEN 'active' ELSE 'disabled' END,
+          CASE WHEN NEW.enabled THEN NULL ELSE now() END);
+  IF NEW.start_from = 'now' THEN
+    PERFORM spillway.seed_cursor(NEW.id, log_type) FROM unnest(NEW.log_types) AS log_type;
+  END IF;
+  RETURN NULL;
+END
+$$;
+--> statement-breakpoint
+CREATE TRIGGER destination_inserted AFTER INSERT ON spillway.destinations
+  FOR EACH ROW EXECUTE FUNCTION spillway.destination_inserted();
+--> statement-breakpoint
+-- Serves destinations and sources: a new version that the daemon's poll finds by its transaction id.
+CREATE FUNCTION spillway.row_changing() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  NEW.updated_at := now();
+  NEW.changed_xid := pg_current_xact_id();
+  IF TG_TABLE_NAME = 'destinations' THEN
+    NEW.version := OLD.version + 1;
+  END IF;
+  RETURN NEW;
+END
+$$;
+--> statement-breakpoint
+CREATE TRIGGER destination_changing BEFORE UPDATE ON spillway.destinations
+  FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION spillway.row_changing();
+--> statement-breakpoint
+CREATE TRIGGER source_changing BEFORE UPDATE ON spillway.sources
+  FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION spillway.row_changing();
+--> statement-breakpoint
+-- An edit ends a back-off at once. first_failed_at stays: only an accepted batch ends a failure, so that
+-- edits cannot keep a backlog alive beyond its maximum age.
+CREATE FUNCTION spillway.destination_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE spillway.delivery_state SET
+    status = CASE WHEN NEW.enabled THEN 'active' ELSE 'disabled' END,
+    consecutive_failures = 0,
+    next_attempt_at = NULL,
+    -- Kept when it is enabled again: the daemon judges by it whether the backlog is too old, then clears it.
+    disabled_at = CASE WHEN NEW.enabled THEN disabled_at ELSE coalesce(disabled_at, now()) END
+  WHERE destination_id = NEW.id;
+  DELETE FROM spillway.cursors c WHERE c.destination_id = NEW.id AND c.log_type <> ALL (NEW.log_types);
+  PERFORM spillway.seed_cursor(NEW.id, log_type)
+  FROM unnest(NEW.log_types) AS log_type
+  WHERE log_type <> ALL (OLD.log_types);
+  RETURN NULL;
+END
+$$;
+--> statement-breakpoint
+CREATE TRIGGER destination_changed AFTER UPDATE ON spillway.destinations
+  FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION spillway.destination_changed();
+--> statement-breakpoint
+-- A source that is pointed at another table, or ordered otherwise, has other positions: cursors on the old
+-- ones mean nothing any more. What they still had to deliver is recorded (I5), and they start anew at "now".
+CREATE FUNCTION spillway.source_repointed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  INSERT INTO spillway.skipped_ranges (destination_id, log_type, from_position, to_position, event_count, reason)
+  SELECT c.destination_id, c.log_type, c.position, coalesce(s.horizon, c.position), NULL, 'source_repointed'
+  FROM spillway.cursors c LEFT JOIN spillway.source_state s USING (log_type)
+  WHERE c.log_type = OLD.log_type AND coalesce(s.horizon, '0') <> c.position;
+  DELETE FROM spillway.source_state WHERE log_type = OLD.log_type;
+  DELETE FROM spillway.cursors WHERE log_type = OLD.log_type;
+  PERFORM spillway.seed_cursor(d.id, NEW.log_type)
+  FROM spillway.destinations d WHERE NEW.log_type = ANY (d.log_types) AND d.start_from = 'now';
+  -- Their forwarders hold positions of the old table: a new version makes the daemon start them anew.
+  UPDATE spillway.destinations SET updated_at = now() WHERE NEW.log_type = ANY (log_types);
+  RETURN NULL;
+END
+$$;
+--> statement-breakpoint
+CREATE TRIGGER source_repointed AFTER UPDATE ON spillway.sources
+  FOR EACH ROW WHEN (
+    (OLD.relation, OLD.id_column, OLD.ordering, OLD.xact_column)
+    IS DISTINCT FROM (NEW.relation, NEW.id_column, NEW.ordering, NEW.xact_column))
+  EXECUTE FUNCTION spillway.source_repointed();
+--> statement-breakpoint
+-- A destination may name a log type before its source is registered; its cursor starts when that happens.
+CREATE FUNCTION spillway.source_inserted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM spillway.seed_cursor(d.id, NEW.log_type)
+  FROM spillway.destinations d WHERE NEW.log_type = ANY (d.log_types) AND d.start_from = 'now';
+  RETURN NULL;
+END
+$$;
+--> statement-breakpoint
+CREATE TRIGGER source_inserted AFTER INSERT ON spillway.sources
+  FOR EACH ROW EXECUTE FUNCTION spillway.source_inserted();

@@ -1,0 +1,97 @@
+/**
+ * Which errors of the database pass by themselves, and waiting for it to come back. One `Availability` is
+ * shared by all users of a pool: an outage is logged once, however many wait, and its end once.
+ */
+import { sleep } from '../clock.ts'
+import type { Log } from '../telemetry/log.ts'
+
+/** Classes and codes of SQLSTATE after which the same statement may work (PostgreSQL, Appendix A). */
+const transientClasses = new Set([
+  '08', // connection exceptions
+  '53', // insufficient resources: too many connections, disk full, out of memory
+  '57', // operator intervention: shutdown, cancelled by a time-out, crash recovery
+])
+const transientCodes = new Set([
+  '40001', // serialization failure
+  '40P01', // deadlock detected
+  '55P03', // lock not available
+  '25P02', // transaction aborted
+  '25P03', // idle-in-transaction time-out ended the session
+  // The driver's own and the operating system's.
+  'CONNECTION_CLOSED',
+  'CONNECTION_DESTROYED',
+  'CONNECT_TIMEOUT',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+])
+
+export function errorCode(error: unknown): string | undefined {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return undefined
+  return typeof error.code === 'string' ? error.code : undefined
+}
+
+export function isTransient(error: unknown): boolean {
+  const code = errorCode(error)
+  if (code === undefined) return false
+  return transientCodes.has(code) || (code.length === 5 && transientClasses.has(code.slice(0, 2)))
+}
+
+/** Pauses between attempts: soon at first, since most outages are a dropped connection. */
+const firstPauseMs = 100
+const longestPauseMs = 2_000
+
+export class Availability {
+  readonly #log: Log
+  readonly #database: 'state' | 'source'
+  #downSince: number | undefined
+
+  constructor(log: Log, database: 'state' | 'source') {
+    this.#log = log
+    this.#database = database
+  }
+
+  get down(): boolean {
+    return this.#downSince !== undefined
+  }
+
+  /**
+   * Runs `work` until it does not fail for the database's absence; `work` must bear being run again.
+   * Rejects with the signal's reason when it aborts, and with `work`'s own error when that is not transient.
+   */
+  async retry<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
+      signal.throwIfAborted()
+      try {
+        const result = await work()
+        this.reportUp()
+        return result
+      } catch (error) {
+        if (!isTransient(error)) throw error
+        this.reportDown(error)
+        await sleep(pauseMs, signal)
+      }
+    }
+  }
+
+  reportDown(error: unknown): void {
+    if (this.#downSince !== undefined) return
+    this.#downSince = performance.now()
+    this.#log.emit('database.unavailable', {
+      database: this.#database,
+      code: errorCode(error) ?? 'unknown',
+    })
+  }
+
+  reportUp(): void {
+    if (this.#downSince === undefined) return
+    const downMs = Math.round(performance.now() - this.#downSince)
+    this.#downSince = undefined
+    this.#log.emit('database.recovered', { database: this.#database, down_ms: downMs })
+  }
+}

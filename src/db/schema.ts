@@ -1,0 +1,101 @@
+/**
+ * The tables of schema `spillway` that the daemon and its commands read and write, for drizzle. The SQL
+ * under `migrations/` is what makes them; a test holds the two together.
+ */
+import { bigint, boolean, integer, jsonb, pgSchema, primaryKey, text, timestamp } from 'drizzle-orm/pg-core'
+
+export const schemaName = 'spillway'
+const spillway = pgSchema(schemaName)
+
+const instant = (name: string) => timestamp(name, { withTimezone: true, mode: 'date' })
+
+export const settings = spillway.table('settings', {
+  id: boolean('id').primaryKey().default(true),
+  separateSource: boolean('separate_source').notNull().default(false),
+})
+
+export const sources = spillway.table('sources', {
+  logType: text('log_type').primaryKey(),
+  relation: text('relation').notNull(),
+  idColumn: text('id_column').notNull().default('id'),
+  orgColumn: text('org_column'),
+  timestampColumn: text('timestamp_column').notNull(),
+  ordering: text('ordering', { enum: ['id', 'xact'] })
+    .notNull()
+    .default('id'),
+  xactColumn: text('xact_column'),
+  excludeColumns: text('exclude_columns').array().notNull().default([]),
+  enabled: boolean('enabled').notNull().default(true),
+})
+
+export const sourceState = spillway.table('source_state', {
+  logType: text('log_type').primaryKey(),
+  horizon: text('horizon').notNull(),
+  updatedAt: instant('updated_at').notNull().defaultNow(),
+})
+
+export const destinations = spillway.table('destinations', {
+  id: bigint('id', { mode: 'number' }).primaryKey().generatedByDefaultAsIdentity(),
+  orgId: text('org_id'),
+  name: text('name').notNull(),
+  type: text('type').notNull(),
+  config: jsonb('config').notNull().default({}),
+  logTypes: text('log_types').array().notNull(),
+  enabled: boolean('enabled').notNull().default(true),
+  startFrom: text('start_from').notNull().default('now'),
+  filter: jsonb('filter'),
+  redaction: jsonb('redaction'),
+  delivery: jsonb('delivery').notNull().default({}),
+  createdAt: instant('created_at').notNull().defaultNow(),
+  updatedAt: instant('updated_at').notNull().defaultNow(),
+  version: bigint('version', { mode: 'number' }).notNull().default(1),
+})
+
+export const deliveryState = spillway.table('delivery_state', {
+  destinationId: bigint('destination_id', { mode: 'number' }).primaryKey(),
+  status: text('status', { enum: ['active', 'backing_off', 'unauthorized', 'invalid', 'disabled'] })
+    .notNull()
+    .default('active'),
+  consecutiveFailures: integer('consecutive_failures').notNull().default(0),
+  firstFailedAt: instant('first_failed_at'),
+  nextAttemptAt: instant('next_attempt_at'),
+  lastSuccessAt: instant('last_success_at'),
+  lastError: text('last_error'),
+  lastErrorAt: instant('last_error_at'),
+  disabledAt: instant('disabled_at'),
+})
+
+export const cursors = spillway.table(
+  'cursors',
+  {
+    destinationId: bigint('destination_id', { mode: 'number' }).notNull(),
+    logType: text('log_type').notNull(),
+    position: text('position').notNull(),
+    frozen: text('frozen').array().notNull().default([]),
+    startXid: text('start_xid'),
+    startUntil: text('start_until'),
+  },
+  (table) => [primaryKey({ columns: [table.destinationId, table.logType] })],
+)
+
+export const skippedRanges = spillway.table('skipped_ranges', {
+  id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+  destinationId: bigint('destination_id', { mode: 'number' }).notNull(),
+  logType: text('log_type').notNull(),
+  fromPosition: text('from_position').notNull(),
+  toPosition: text('to_position').notNull(),
+  eventCount: bigint('event_count', { mode: 'number' }),
+  reason: text('reason').notNull(),
+  createdAt: instant('created_at').notNull().defaultNow(),
+  replayedAt: instant('replayed_at'),
+})
+
+export const deadLetters = spillway.table('dead_letters', {
+  id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+  destinationId: bigint('destination_id', { mode: 'number' }).notNull(),
+  logType: text('log_type').notNull(),
+  eventId: text('event_id').notNull(),
+  reason: text('reason').notNull(),
+  createdAt: instant('created_at').notNull().defaultNow(),
+  resolvedAt: instant('resolved_at'),
+})
