@@ -1,0 +1,53 @@
+/**
+ * One attempt at a batch: a send and, for a destination that was well until now, quick retries within
+ * seconds, so that a dropped connection does not cost a minute of back-off. They live in this process
+ * only; what they do not mend becomes a durable failure.
+ */
+import pRetry from 'p-retry'
+import type { EncodedBatch, Outcome, Retry, Sender } from '../../providers/provider.ts'
+
+/** 0.5 s and 1.5 s, each up to doubled by jitter. */
+const quickRetries = { retries: 2, minTimeout: 500, factor: 3, maxTimeout: 3_000, randomize: true }
+
+/** The receiver asked for a longer pause than quick retries make. */
+const longestQuickRetryAfterMs = 500
+
+class RetryLater extends Error {
+  readonly outcome: Retry
+
+  constructor(outcome: Retry) {
+    super(outcome.reason.message)
+    this.outcome = outcome
+  }
+}
+
+export async function attempt(
+  sender: Sender,
+  batch: EncodedBatch,
+  options: { readonly quickRetries: boolean },
+  signal: AbortSignal,
+): Promise<Outcome> {
+  if (!options.quickRetries) return sender.send(batch, signal)
+  try {
+    return await pRetry(
+      async () => {
+        const outcome = await sender.send(batch, signal)
+        if (outcome.kind === 'retry') throw new RetryLater(outcome)
+        return outcome
+      },
+      {
+        ...quickRetries,
+        signal,
+        shouldRetry: ({ error }) => error instanceof RetryLater && worthRetryingNow(error.outcome),
+      },
+    )
+  } catch (error) {
+    if (error instanceof RetryLater) return error.outcome
+    throw error
+  }
+}
+
+/** Not after a time-out: it has cost its time already, and the next one would cost as much. */
+function worthRetryingNow({ reason, retryAfterMs = 0 }: Retry): boolean {
+  return reason.code !== 'timeout' && retryAfterMs <= longestQuickRetryAfterMs
+}

@@ -1,0 +1,195 @@
+/**
+ * Cutting batches (I4). Pure: items in, a batch out. A batch covers consecutive items; those it cannot
+ * carry (too old, too large) are settled with it, each with its record (I1, I5).
+ */
+import { createHash } from 'node:crypto'
+import type { EncodedBatch, EncodedEvent, Framing, Limits, ReasonCode } from '../../providers/provider.ts'
+import { comparePositions, type Position } from '../sources/position.ts'
+
+/** An event that was read and encoded, and waits to be sent. */
+export interface Item {
+  readonly position: Position
+  readonly event: EncodedEvent
+  readonly timestampMs: number
+}
+
+/** Positions after `from` up to and including `to` that are not delivered. */
+export interface SkippedRange {
+  readonly from: Position
+  readonly to: Position
+  /** Undefined where it cannot be known. */
+  readonly count: number | undefined
+  readonly reason: string
+}
+
+export interface DeadLetter {
+  readonly position: Position
+  readonly eventId: string
+  readonly code: ReasonCode
+  readonly message: string
+}
+
+export interface Batch extends EncodedBatch {
+  /** Exclusive: the cursor when the batch is the next to settle. */
+  readonly from: Position
+  /** Inclusive, frozen. */
+  readonly to: Position
+  /** One per event. */
+  readonly positions: readonly Position[]
+  readonly skipped: readonly SkippedRange[]
+  readonly deadLetters: readonly DeadLetter[]
+  /** Of the body before compression, framing included. */
+  readonly bytes: number
+}
+
+export interface CutRules {
+  readonly destinationId: number
+  readonly logType: string
+  readonly limits: Limits
+  readonly framing: Framing
+  /** The destination's batch size; the provider's `maxEvents` may be lower. */
+  readonly batchSize: number
+}
+
+export interface Cut {
+  readonly batch: Batch
+  /** How many items the batch covers. */
+  readonly taken: number
+  /** A limit or the bound ended it: more items would not change it. */
+  readonly complete: boolean
+}
+
+/**
+ * The batch that starts after `from` and takes of `items` from index `start` on. `bound`, where given, is
+ * its frozen end: no item beyond it is taken, and it reaches up to there unless a limit ends it before
+ * (the settings have changed since it was frozen). `now` judges age.
+ */
+export function cutBatch(
+  items: readonly Item[],
+  start: number,
+  from: Position,
+  bound: Position | undefined,
+  rules: CutRules,
+  now: number,
+): Cut {
+  const { limits, framing } = rules
+  const maxEvents = Math.min(rules.batchSize, limits.maxEvents)
+  const separatorBytes = Buffer.byteLength(framing.separator)
+  const emptyBytes = Buffer.byteLength(framing.prefix) + Buffer.byteLength(framing.suffix)
+  const oldest = limits.maxEventAgeMs === undefined ? undefined : now - limits.maxEventAgeMs
+  const events: EncodedEvent[] = []
+  const positions: Position[] = []
+  const skipped: SkippedRange[] = []
+  const deadLetters: DeadLetter[] = []
+  let bytes = emptyBytes
+  let to = from
+  let ended: 'limit' | 'bound' | 'items' = 'items'
+  let index = start
+  for (; index < items.length; index++) {
+    const item = items[index]
+    if (!item) break
+    // Without a frozen end, a full batch is complete whatever comes next.
+    if (bound === undefined && events.length >= maxEvents) break
+    if (bound !== undefined && comparePositions(item.position, bound) > 0) {
+      ended = 'bound'
+      break
+    }
+    const { event } = item
+    if (oldest !== undefined && item.timestampMs < oldest) {
+      extendSkipped(skipped, to, item.position, 'too_old_for_provider')
+    } else if (event.bytes > limits.maxEventBytes || emptyBytes + event.bytes > limits.maxBytes) {
+      deadLetters.push({
+        position: item.position,
+        eventId: event.id,
+        code: 'event_too_large',
+        message: `The event has ${event.bytes} bytes; the destination takes ${Math.min(limits.maxEventBytes, limits.maxBytes - emptyBytes)}.`,
+      })
+    } else {
+      const added = event.bytes + (events.length > 0 ? separatorBytes : 0)
+      if (events.length >= maxEvents || (events.length > 0 && bytes + added > limits.maxBytes)) {
+        ended = 'limit'
+        break
+      }
+      bytes += added
+      events.push(event)
+      positions.push(item.position)
+    }
+    to = item.position
+  }
+  if (bound === undefined && events.length >= maxEvents) ended = 'limit'
+  return {
+    batch: new CutBatch(rules, {
+      from,
+      // A frozen end holds even where the last rows before it are gone.
+      to: bound !== undefined && ended !== 'limit' ? bound : to,
+      events,
+      positions,
+      skipped,
+      deadLetters,
+      bytes,
+    }),
+    taken: index - start,
+    complete: ended !== 'items',
+  }
+}
+
+/** Joins neighbours: one record for a run of skipped events. */
+function extendSkipped(skipped: SkippedRange[], from: Position, to: Position, reason: string): void {
+  const last = skipped.at(-1)
+  if (last && last.to === from && last.reason === reason) {
+    skipped[skipped.length - 1] = { ...last, to, count: (last.count ?? 0) + 1 }
+  } else {
+    skipped.push({ from, to, count: 1, reason })
+  }
+}
+
+type Contents = Pick<Batch, 'from' | 'to' | 'events' | 'positions' | 'skipped' | 'deadLetters' | 'bytes'>
+
+class CutBatch implements Batch {
+  readonly from: Position
+  readonly to: Position
+  readonly events: readonly EncodedEvent[]
+  readonly positions: readonly Position[]
+  readonly skipped: readonly SkippedRange[]
+  readonly deadLetters: readonly DeadLetter[]
+  readonly bytes: number
+  readonly #rules: CutRules
+  #id: string | undefined
+
+  constructor(rules: CutRules, contents: Contents) {
+    this.#rules = rules
+    this.from = contents.from
+    this.to = contents.to
+    this.events = contents.events
+    this.positions = contents.positions
+    this.skipped = contents.skipped
+    this.deadLetters = contents.deadLetters
+    this.bytes = contents.bytes
+  }
+
+  get logType(): string {
+    return this.#rules.logType
+  }
+
+  get id(): string {
+    this.#id ??= batchId(this.#rules, [this.from, this.to], this.events)
+    return this.#id
+  }
+
+  eventBatchId(index: number): string {
+    const event = this.events[index]
+    const position = this.positions[index]
+    if (event === undefined || position === undefined) throw new RangeError(`no event ${index} in the batch`)
+    return batchId(this.#rules, [position], [event])
+  }
+}
+
+/** Derived from destination, log type, bounds and all that decides the bytes; without `.`, as webhook ids must be. */
+function batchId(rules: CutRules, bounds: readonly Position[], events: readonly EncodedEvent[]): string {
+  const { prefix, separator, suffix, gzip, onePerRequest = false } = rules.framing
+  const hash = createHash('sha256').update(
+    JSON.stringify([rules.destinationId, rules.logType, bounds, prefix, separator, suffix, gzip, onePerRequest]),
+  )
+  for (const event of events) hash.update('\n').update(event.body)
+  return `batch_${hash.digest('hex').slice(0, 40)}`
+}

@@ -1,0 +1,315 @@
+/**
+ * All destinations and their forwarders. A row becomes a forwarder, or `invalid` with every bad field
+ * named; an edit stops the old forwarder before the new one reads the cursors, so that no settled batch is
+ * lost or repeated. Work on one destination is done in the order of its changes and holds up no other.
+ */
+import { DestinationConfigError, type HttpClient } from '../../providers/provider.ts'
+import { type Clock, sleep } from '../clock.ts'
+import type { Availability } from '../db/availability.ts'
+import {
+  type Destination,
+  type DestinationRow,
+  type DestinationRules,
+  parseDestination,
+} from '../destinations/destination.ts'
+import type { Log } from '../telemetry/log.ts'
+import { type Health, healthy } from './decide.ts'
+import { Forwarder } from './forwarder.ts'
+import type { Lanes } from './lanes.ts'
+import { Reporter } from './reporter.ts'
+import { findStart } from './start.ts'
+import type { Cursor, DeliveryStore, DestinationState } from './store.ts'
+import { type SourceView, Stream } from './stream.ts'
+
+export interface FleetDeps {
+  readonly store: DeliveryStore
+  readonly availability: Availability
+  readonly sourceAvailability: Availability
+  readonly lanes: Lanes
+  readonly clock: Clock
+  readonly log: Log
+  readonly http: HttpClient
+  readonly requestTimeoutMs: number
+  readonly backoffScheduleMs: readonly number[]
+  readonly random: () => number
+  /** What rows are judged against, at this moment. */
+  rules(): DestinationRules
+  source(logType: string): SourceView
+}
+
+interface Member {
+  row: DestinationRow
+  forwarder?: Forwarder
+  /** What was last said of an invalid row, so that it is said once. */
+  problem?: string
+  /** Changes are worked off one after the other. */
+  work: Promise<void>
+}
+
+/** A batch that is on its way when its destination is edited has this long to arrive. */
+const editGraceMs = 500
+const loadChunk = 1_000
+const pauseAfterLossMs = 1_000
+
+export class Fleet {
+  readonly #deps: FleetDeps
+  readonly #members = new Map<number, Member>()
+  readonly #stopping = new AbortController()
+
+  constructor(deps: FleetDeps) {
+    this.#deps = deps
+  }
+
+  get size(): number {
+    return this.#members.size
+  }
+
+  /** Of destinations that are being delivered to. */
+  get forwarders(): Forwarder[] {
+    return [...this.#members.values()].flatMap(({ forwarder }) => forwarder ?? [])
+  }
+
+  /** New and edited rows. Resolves when the new ones run; edited ones follow as soon as they have stopped. */
+  async apply(rows: readonly DestinationRow[]): Promise<void> {
+    const fresh: Member[] = []
+    for (const row of rows) {
+      const member = this.#members.get(row.id)
+      if (member) {
+        this.#edit(member, row)
+      } else {
+        const added: Member = { row, work: Promise.resolve() }
+        this.#members.set(row.id, added)
+        fresh.push(added)
+      }
+    }
+    for (let index = 0; index < fresh.length; index += loadChunk) {
+      await this.#startAll(fresh.slice(index, index + loadChunk), true)
+    }
+  }
+
+  async remove(ids: readonly number[]): Promise<void> {
+    for (const id of ids) {
+      const member = this.#members.get(id)
+      if (!member) continue
+      this.#members.delete(id)
+      this.#then(member, async () => {
+        await this.#halt(member)
+        this.#deps.log.emit('destination.removed', describe(member.row))
+      })
+    }
+  }
+
+  /** The set of sources has changed: rows that were invalid may be valid now, and the other way round. */
+  rejudge(): void {
+    for (const member of this.#members.values()) this.#then(member, () => this.#restart(member))
+  }
+
+  /** Rows have come: for the given tenants, or for any when `orgs` is undefined. */
+  wake(logType: string, orgs: ReadonlySet<string | null> | undefined): void {
+    for (const { row, forwarder } of this.#members.values()) {
+      if (!forwarder || (orgs && row.orgId !== null && !orgs.has(row.orgId))) continue
+      forwarder.wake(logType)
+    }
+  }
+
+  /** Opens streams that had no cursor yet, because their source could not be read until now. */
+  openMissing(logType: string): void {
+    for (const member of this.#members.values()) {
+      const { forwarder } = member
+      if (!forwarder?.destination.logTypes.includes(logType)) continue
+      if (forwarder.streams.some((stream) => stream.logType === logType)) continue
+      this.#then(member, async () => {
+        if (member.forwarder === forwarder) await this.#openStream(forwarder, logType, undefined)
+      })
+    }
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping.abort()
+    await Promise.all(
+      [...this.#members.values()].map(async (member) => {
+        await Promise.all([member.forwarder?.stop(graceMs), member.work])
+        // The change that was being worked off may have started another one.
+        await member.forwarder?.stop(graceMs)
+      }),
+    )
+  }
+
+  #edit(member: Member, row: DestinationRow): void {
+    this.#then(member, async () => {
+      const before = member.row
+      member.row = row
+      await this.#restart(member)
+      const { log } = this.#deps
+      if (before.enabled && !row.enabled) log.emit('destination.disabled', describe(row))
+      else if (!before.enabled && row.enabled) log.emit('destination.enabled', describe(row))
+      else if (member.forwarder) {
+        log.emit('destination.changed', { ...describe(row), changed: changedColumns(before, row) })
+      }
+    })
+  }
+
+  async #restart(member: Member): Promise<void> {
+    await this.#halt(member)
+    if (this.#members.get(member.row.id) === member) await this.#startAll([member], false)
+  }
+
+  async #halt(member: Member): Promise<void> {
+    const { forwarder } = member
+    delete member.forwarder
+    await forwarder?.stop(editGraceMs)
+  }
+
+  async #startAll(members: readonly Member[], added: boolean): Promise<void> {
+    const usable: { member: Member; destination: Destination }[] = []
+    for (const member of members) {
+      const destination = member.row.enabled ? await this.#judge(member) : undefined
+      if (destination) usable.push({ member, destination })
+    }
+    if (usable.length === 0 || this.#stopping.signal.aborted) return
+    const states = await this.#retry(() => this.#deps.store.load(usable.map(({ destination }) => destination.id)))
+    for (const { member, destination } of usable) {
+      // Without a state the row was deleted in the meantime; the next poll says so.
+      const state = states.get(destination.id)
+      if (!state) continue
+      if (added) {
+        this.#deps.log.emit('destination.added', {
+          ...describe(member.row),
+          log_types: destination.logTypes,
+          start_from: member.row.startFrom,
+        })
+      }
+      await this.#start(member, destination, state)
+    }
+  }
+
+  /** Undefined when the row cannot be used; that is written down and said once. */
+  async #judge(member: Member): Promise<Destination | undefined> {
+    const { row } = member
+    try {
+      const destination = parseDestination(row, this.#deps.rules())
+      delete member.problem
+      return destination
+    } catch (error) {
+      if (!(error instanceof DestinationConfigError)) throw error
+      if (member.problem !== error.message) {
+        member.problem = error.message
+        await this.#retry(() => this.#deps.store.markInvalid(row.id, row.version, error.message))
+        this.#deps.log.emit('destination.invalid', {
+          ...describe(row),
+          problems: error.fields.map(({ field, problem }) => `${field}: ${problem}`),
+        })
+      }
+      return undefined
+    }
+  }
+
+  async #start(member: Member, destination: Destination, state: DestinationState): Promise<void> {
+    const { clock, http, log, requestTimeoutMs } = this.#deps
+    const sender = destination.configured.open({ http, now: clock.now.bind(clock), requestTimeoutMs })
+    const forwarder = new Forwarder(destination, usableHealth(state.health), sender, {
+      ...this.#deps,
+      reporter: new Reporter(log, clock, destination),
+      onLost: () => this.#lost(member, forwarder),
+    })
+    member.forwarder = forwarder
+    for (const logType of destination.logTypes) {
+      await this.#openStream(forwarder, logType, state.cursors.get(logType))
+    }
+    await this.#judgeFormerState(forwarder, state)
+    forwarder.start()
+  }
+
+  /** A cursor that the database could not start is started here, once the source can be read. */
+  async #openStream(forwarder: Forwarder, logType: string, known: Cursor | undefined): Promise<void> {
+    const { destination } = forwarder
+    const source = this.#deps.source(logType)
+    let cursor = known
+    if (!cursor) {
+      const { reader, horizon } = source
+      if (!reader || horizon === undefined) return
+      const position = await this.#retry(() => findStart(destination, reader, horizon))
+      cursor = await this.#retry(() => this.#deps.store.seed(destination.id, logType, position))
+    }
+    const { configured, delivery, id, orgId } = destination
+    forwarder.open(
+      new Stream({
+        cursor,
+        orgId,
+        source,
+        rules: {
+          destinationId: id,
+          logType,
+          limits: configured.limits,
+          framing: configured.framing,
+          batchSize: delivery.batchSize,
+        },
+        encode: configured.encode,
+        now: () => this.#deps.clock.now(),
+      }),
+    )
+  }
+
+  /** A backlog that grew past its age while its destination was disabled is skipped like any other. */
+  async #judgeFormerState(forwarder: Forwarder, state: DestinationState): Promise<void> {
+    if (state.disabledAt !== undefined) {
+      const { maxBacklogAgeMs, onBacklogExpiry } = forwarder.destination.delivery
+      const disabledMs = this.#deps.clock.now() - state.disabledAt
+      if (disabledMs >= maxBacklogAgeMs && onBacklogExpiry === 'skip') await forwarder.abandonBacklog(disabledMs)
+    }
+    if (state.invalid || state.disabledAt !== undefined) {
+      await this.#retry(() => this.#deps.store.markUsable(forwarder.destination.id))
+    }
+  }
+
+  /** Somebody else moved the cursor: begin anew from what is stored, unless the row is gone by then. */
+  #lost(member: Member, forwarder: Forwarder): void {
+    this.#then(member, async () => {
+      await sleep(pauseAfterLossMs, this.#stopping.signal)
+      if (member.forwarder === forwarder) await this.#restart(member)
+    })
+  }
+
+  #then(member: Member, work: () => Promise<void>): void {
+    member.work = member.work
+      .then(async () => {
+        if (!this.#stopping.signal.aborted) await work()
+      })
+      .catch((error) => {
+        if (!this.#stopping.signal.aborted) {
+          this.#deps.log.emit('destination.error', { ...describe(member.row), error })
+        }
+      })
+  }
+
+  #retry<T>(work: () => Promise<T>): Promise<T> {
+    return this.#deps.availability.retry(work, this.#stopping.signal)
+  }
+}
+
+function usableHealth(health: Health): Health {
+  return health.status === 'disabled' ? { ...healthy, firstFailedAt: health.firstFailedAt } : health
+}
+
+function describe(row: DestinationRow) {
+  return { destination_id: row.id, name: row.name, type: row.type, org: row.orgId }
+}
+
+const columnNames = {
+  orgId: 'org_id',
+  name: 'name',
+  type: 'type',
+  config: 'config',
+  logTypes: 'log_types',
+  startFrom: 'start_from',
+  filter: 'filter',
+  redaction: 'redaction',
+  delivery: 'delivery',
+} as const satisfies Partial<Record<keyof DestinationRow, string>>
+
+function changedColumns(before: DestinationRow, after: DestinationRow): string[] {
+  return Object.entries(columnNames).flatMap(([key, column]) => {
+    const field = key as keyof typeof columnNames // Object.entries forgets the keys' type
+    return JSON.stringify(before[field]) === JSON.stringify(after[field]) ? [] : [column]
+  })
+}

@@ -1,0 +1,411 @@
+/**
+ * The loop of one destination: wait until there is something to send and no back-off to sit out, take a
+ * seat, drain its streams one after the other, leave.
+ *
+ * Keeps: I1 and I5 (a cursor moves only together with the records of what was not delivered), I3 and I4
+ * (through the store's writes: ends are frozen before the first attempt), I6 (seats), I9 (budget of bytes).
+ * A failed batch ends the turn: everything read is forgotten, the frozen ends stay, and the next attempt,
+ * also one of another process, makes the same batch from the same rows.
+ *
+ * `stop` lets what is on its way finish for a grace time, then aborts it; an aborted batch counts as no
+ * attempt and stays frozen.
+ */
+import type { Outcome, Sender } from '../../providers/provider.ts'
+import { Bell, type Clock, sleep } from '../clock.ts'
+import { type Availability, isTransient } from '../db/availability.ts'
+import type { Destination } from '../destinations/destination.ts'
+import { LeaseLostError } from '../errors.ts'
+import { comparePositions } from '../sources/position.ts'
+import { attempt } from './attempt.ts'
+import type { Batch } from './batch.ts'
+import { decide, type Effect, type Health } from './decide.ts'
+import type { Lanes, Seat } from './lanes.ts'
+import type { LoggedRange, Reporter } from './reporter.ts'
+import { type Settlement, settlementOf } from './settlement.ts'
+import type { DeliveryStore } from './store.ts'
+import type { Stream } from './stream.ts'
+
+export interface ForwarderDeps {
+  readonly store: DeliveryStore
+  /** Of the database with Spillway's own tables. */
+  readonly availability: Availability
+  /** Of the database with the audit tables. */
+  readonly sourceAvailability: Availability
+  readonly lanes: Lanes
+  readonly clock: Clock
+  readonly reporter: Reporter
+  readonly backoffScheduleMs: readonly number[]
+  /** In [0, 1). */
+  readonly random: () => number
+  /** The cursor was moved by somebody else: this forwarder is of no use any more. */
+  onLost(): void
+}
+
+type Landing =
+  | { readonly outcome: Outcome; readonly durationMs: number }
+  /** The attempt was aborted, or the daemon itself failed: nothing is known of the batch. */
+  | { readonly error: unknown }
+
+/** A request that takes longer gives its seat back while it waits. */
+const slowAfterMs = 1_000
+/** One write to the disk freezes up to this many batches. */
+const freezeAhead = 16
+/** After an error of the daemon's own making, before it is tried again. */
+const pauseAfterErrorMs = 5_000
+const pauseWithoutSourceMs = 500
+
+export class Forwarder {
+  readonly destination: Destination
+  readonly #deps: ForwarderDeps
+  readonly #sender: Sender
+  readonly #streams: Stream[] = []
+  readonly #bell = new Bell()
+  /** Aborts when no new batch shall be started. */
+  readonly #stopping = new AbortController()
+  /** Aborts what is on its way. */
+  readonly #aborting = new AbortController()
+  /** Batches beyond a failed one that were accepted already (only with `maxInFlight` > 1). */
+  readonly #acceptedAhead = new Set<string>()
+  #health: Health
+  #running: Promise<void> | undefined
+  #stopped: Promise<void> | undefined
+  #notBefore = 0
+
+  constructor(destination: Destination, health: Health, sender: Sender, deps: ForwarderDeps) {
+    this.destination = destination
+    this.#health = health
+    this.#sender = sender
+    this.#deps = deps
+  }
+
+  get streams(): readonly Stream[] {
+    return this.#streams
+  }
+
+  get failing(): boolean {
+    return this.#health.firstFailedAt !== undefined
+  }
+
+  open(stream: Stream): void {
+    this.#streams.push(stream)
+    this.#bell.ring()
+  }
+
+  wake(logType: string): void {
+    for (const stream of this.#streams) {
+      if (stream.logType === logType) stream.wake()
+    }
+    this.#bell.ring()
+  }
+
+  start(): void {
+    this.#running ??= this.#run()
+  }
+
+  stop(graceMs: number): Promise<void> {
+    this.#stopped ??= this.#stop(graceMs)
+    return this.#stopped
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    this.#stopping.abort()
+    this.#bell.ring()
+    const timer = setTimeout(() => this.#aborting.abort(), graceMs)
+    await this.#running
+    clearTimeout(timer)
+    this.#deps.reporter.summarise()
+    await this.#sender.close()
+  }
+
+  /** Skips everything up to the horizon, on the record. Only while the loop is not running. */
+  async abandonBacklog(failingForMs: number): Promise<void> {
+    const ranges: LoggedRange[] = []
+    for (const stream of this.#streams) {
+      const range = await this.#skipToHorizon(stream)
+      if (range) ranges.push(range)
+    }
+    if (ranges.length > 0) this.#deps.reporter.abandoned(ranges, failingForMs)
+  }
+
+  async #run(): Promise<void> {
+    const stopping = this.#stopping.signal
+    while (!stopping.aborted) {
+      await this.#due()
+      if (stopping.aborted) return
+      try {
+        await this.#turn()
+      } catch (error) {
+        if (stopping.aborted) return
+        if (error instanceof LeaseLostError) return this.#deps.onLost()
+        await this.#pauseAfter(error)
+      }
+    }
+  }
+
+  async #pauseAfter(error: unknown): Promise<void> {
+    if (isTransient(error)) {
+      this.#deps.sourceAvailability.reportDown(error)
+      await sleep(pauseWithoutSourceMs, this.#stopping.signal)
+    } else {
+      this.#deps.reporter.erred(error)
+      await sleep(pauseAfterErrorMs, this.#stopping.signal)
+    }
+  }
+
+  /** Until a stream has something to send and no back-off stands in the way. */
+  async #due(): Promise<void> {
+    while (!this.#stopping.signal.aborted) {
+      const backOffMs = (this.#health.nextAttemptAt ?? 0) - this.#deps.clock.now()
+      const awake = this.#nextStream() !== undefined
+      if (awake && backOffMs <= 0) return
+      await this.#bell.wait(awake ? backOffMs : undefined)
+    }
+  }
+
+  #nextStream(): Stream | undefined {
+    return this.#streams.find(({ awake, source }) => awake && source.reader !== undefined)
+  }
+
+  async #turn(): Promise<void> {
+    const seat = await this.#deps.lanes.enter(this.failing ? 'failing' : 'healthy', this.#stopping.signal)
+    try {
+      const stream = this.#nextStream()
+      if (!stream) return
+      // To the back: each log type gets its turn.
+      this.#streams.push(...this.#streams.splice(this.#streams.indexOf(stream), 1))
+      await this.#drain(stream, seat)
+    } finally {
+      seat.leave()
+    }
+  }
+
+  /** Sends round after round until there is nothing more, a batch fails, others wait, or it shall stop. */
+  async #drain(stream: Stream, seat: Seat): Promise<void> {
+    const { maxCatchupBatches } = this.destination.delivery
+    let sent = 0
+    let accepted: Settlement | undefined
+    let whole = false
+    try {
+      while (!this.#stopping.signal.aborted) {
+        if (sent >= maxCatchupBatches) {
+          if (this.#othersWait(stream, seat)) break
+          sent = 0
+        }
+        const ahead = Math.min(freezeAhead, maxCatchupBatches - sent)
+        const round = await stream.next(ahead, seat, this.#aborting.signal)
+        await this.#write(stream, accepted, round)
+        accepted = undefined
+        if (round.length === 0) break
+        sent += round.length
+        accepted = await this.#sendRound(stream, round, seat)
+        if (!accepted) return
+      }
+      whole = true
+    } finally {
+      if (accepted) await this.#write(stream, accepted, [])
+      if (whole) stream.rest()
+      else stream.rewind()
+    }
+  }
+
+  /**
+   * Sends frozen batches, `maxInFlight` at once, and settles them in order. The last one's settlement is
+   * returned for the write that freezes the next round; undefined when the round was not completed.
+   */
+  async #sendRound(stream: Stream, round: readonly Batch[], seat: Seat): Promise<Settlement | undefined> {
+    const flights: Promise<Landing>[] = []
+    for (const [index, batch] of round.entries()) {
+      await this.#launchUpTo(index + this.destination.delivery.maxInFlight, round, flights, seat)
+      const landing = await flights[index]
+      // It shall stop; the batch stays frozen.
+      if (!landing) return undefined
+      const others = round.slice(index + 1)
+      if ('error' in landing) {
+        await Promise.all(flights)
+        throw landing.error
+      }
+      const settlement = await this.#land(stream, batch, landing, others, flights.slice(index + 1))
+      if (!settlement) return undefined
+      if (others.length === 0) return settlement
+      await this.#write(stream, settlement, others)
+    }
+    return undefined
+  }
+
+  async #launchUpTo(
+    count: number,
+    round: readonly Batch[],
+    flights: Promise<Landing>[],
+    seat: Seat,
+  ): Promise<void> {
+    for (const batch of round.slice(flights.length, count)) {
+      await this.#pace()
+      if (this.#stopping.signal.aborted) return
+      flights.push(this.#launch(batch, seat))
+    }
+  }
+
+  /** Takes in what came of the first open batch. Undefined when it was not accepted whole. */
+  async #land(
+    stream: Stream,
+    batch: Batch,
+    { outcome, durationMs }: Extract<Landing, { outcome: Outcome }>,
+    others: readonly Batch[],
+    otherFlights: readonly Promise<Landing>[],
+  ): Promise<Settlement | undefined> {
+    const { clock, reporter, backoffScheduleMs, random } = this.#deps
+    const policy = { ...this.destination.delivery, scheduleMs: backoffScheduleMs }
+    this.#notBefore = clock.monotonic() + this.destination.delivery.interBatchDelayMs
+    const { health, effects } = decide(
+      this.#health,
+      outcome,
+      batch.events.length,
+      policy,
+      clock.now(),
+      random(),
+    )
+    let settlement: Settlement | undefined
+    for (const effect of effects) {
+      if (effect.kind === 'settle') {
+        settlement = settlementOf(batch, effect.count, effect.refused)
+        reporter.skipped(batch.logType, settlement.skipped)
+        reporter.deadLettered(batch.logType, settlement.deadLetters)
+        if (settlement.accepted > 0) reporter.delivered(batch, settlement.accepted, durationMs)
+      } else if (effect.kind === 'recovered') {
+        reporter.recovered(effect.failures, effect.failingForMs)
+      }
+    }
+    const failed = effects.some(({ kind }) => kind === 'failed')
+    if (!failed) {
+      this.#health = health
+      return settlement
+    }
+    if (settlement) await this.#write(stream, settlement, [batch, ...others])
+    await this.#rememberAccepted(others, otherFlights)
+    this.#health = health
+    await this.#fail(batch, effects)
+    return undefined
+  }
+
+  /** Batches beyond a failed one that were accepted are not sent again when their turn comes. */
+  async #rememberAccepted(batches: readonly Batch[], flights: readonly Promise<Landing>[]): Promise<void> {
+    const landings = await Promise.all(flights)
+    for (const [index, landing] of landings.entries()) {
+      const batch = batches[index]
+      if (batch && 'outcome' in landing && landing.outcome.kind === 'accepted') {
+        this.#acceptedAhead.add(batch.id)
+      }
+    }
+  }
+
+  async #fail(batch: Batch, effects: readonly Effect[]): Promise<void> {
+    const { reporter } = this.#deps
+    let error = ''
+    for (const effect of effects) {
+      switch (effect.kind) {
+        case 'failed':
+          error = `${effect.outcome}: ${effect.reason.message}`
+          reporter.failed(batch, effect.outcome, effect.reason, this.#health)
+          break
+        case 'abandon':
+          await this.abandonBacklog(effect.failingForMs)
+          break
+        case 'hold':
+          reporter.held(effect.failingForMs)
+          break
+        case 'back_off':
+          await this.#saveFailure(error)
+          reporter.backingOff(this.#health, effect.nextAttemptAt, effect.delayMs)
+          break
+        case 'disable':
+          // The registry sees the disabled row and ends this forwarder.
+          this.#stopping.abort()
+          await this.#retry(() => this.#deps.store.disable(this.destination.id, this.destination.version, error))
+          break
+        case 'settle':
+        case 'recovered':
+          break
+        default:
+          effect satisfies never
+      }
+    }
+  }
+
+  #saveFailure(error: string): Promise<void> {
+    const { id, version } = this.destination
+    return this.#retry(() => this.#deps.store.saveFailure(id, version, this.#health, error))
+  }
+
+  async #skipToHorizon(stream: Stream): Promise<LoggedRange | undefined> {
+    const { reader, horizon } = stream.source
+    const from = stream.position
+    if (!reader || horizon === undefined || comparePositions(from, horizon) >= 0) return undefined
+    const count = await this.#retry(() =>
+      reader.count(stream.scopeAfter(from), { after: from, upTo: horizon }),
+    )
+    const range = { from, to: horizon, count, reason: 'backlog_expired' }
+    const settlement = { to: horizon, skipped: count > 0 ? [range] : [], deadLetters: [], accepted: 0 }
+    await this.#write(stream, settlement, [])
+    stream.rewind()
+    return count > 0 ? { ...range, logType: stream.logType } : undefined
+  }
+
+  /** One write: settles what is given and freezes the ends of `unsettled`, the batches beyond it (I4). */
+  async #write(stream: Stream, settlement: Settlement | undefined, unsettled: readonly Batch[]): Promise<void> {
+    const frozen = unsettled.map(({ to }) => to)
+    const freezes = frozen.some((end) => !stream.frozen.includes(end))
+    if (!settlement && !freezes && frozen.length === stream.frozen.length) return
+    const to = settlement?.to ?? stream.position
+    await this.#retry(() =>
+      this.#deps.store.move({
+        destinationId: this.destination.id,
+        logType: stream.logType,
+        from: stream.position,
+        to,
+        frozen,
+        skipped: settlement?.skipped ?? [],
+        deadLetters: settlement?.deadLetters ?? [],
+        accepted: (settlement?.accepted ?? 0) > 0,
+        // Skipping and freezing wait for the disk; settling alone may be lost with it and is then repeated.
+        durable: freezes || (settlement !== undefined && settlement.accepted === 0),
+      }),
+    )
+    stream.settled(to, frozen)
+  }
+
+  #retry<T>(work: () => Promise<T>): Promise<T> {
+    return this.#deps.availability.retry(work, this.#aborting.signal)
+  }
+
+  #othersWait(stream: Stream, seat: Seat): boolean {
+    return seat.contended || this.#streams.some((other) => other !== stream && other.awake)
+  }
+
+  /** Keeps the pause between two batches, over turns too. */
+  async #pace(): Promise<void> {
+    const waitMs = this.#notBefore - this.#deps.clock.monotonic()
+    if (waitMs > 0) await sleep(waitMs, this.#stopping.signal)
+  }
+
+  async #launch(batch: Batch, seat: Seat): Promise<Landing> {
+    // Nothing in it can be sent, or it was accepted before: it only has to be settled.
+    if (batch.events.length === 0 || this.#acceptedAhead.delete(batch.id)) {
+      return { outcome: { kind: 'accepted' }, durationMs: 0 }
+    }
+    const started = this.#deps.clock.monotonic()
+    const slow = setTimeout(() => seat.stepAside(), slowAfterMs)
+    try {
+      const outcome = await attempt(
+        this.#sender,
+        batch,
+        { quickRetries: !this.failing },
+        this.#aborting.signal,
+      )
+      return { outcome, durationMs: this.#deps.clock.monotonic() - started }
+    } catch (error) {
+      return { error }
+    } finally {
+      clearTimeout(slow)
+    }
+  }
+}

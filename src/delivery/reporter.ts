@@ -1,0 +1,175 @@
+/**
+ * What the log says about one destination: every delivered batch at debug, a summary at info at most every
+ * 30 s, the first failure, then one at most every 30 s, then one line when it has recovered.
+ */
+import type { Reason } from '../../providers/provider.ts'
+import type { Clock } from '../clock.ts'
+import type { Destination } from '../destinations/destination.ts'
+import type { Log } from '../telemetry/log.ts'
+import { type Failing, fail, LOG_AGAIN_MS } from '../telemetry/throttle.ts'
+import type { Batch, DeadLetter, SkippedRange } from './batch.ts'
+import type { FailureKind, Health } from './decide.ts'
+
+export interface LoggedRange extends SkippedRange {
+  readonly logType: string
+}
+
+export class Reporter {
+  readonly #log: Log
+  readonly #clock: Clock
+  readonly #who: { destination_id: number; name: string; type: string; org: string | null }
+  #failing: Failing | undefined
+  #unauthorized = false
+  #saidFailed = false
+  #delivered = { events: 0, batches: 0, bytes: 0 }
+  #summedSince: number
+  #lastSummary: number | undefined
+  #summaryTimer: NodeJS.Timeout | undefined
+
+  constructor(log: Log, clock: Clock, destination: Pick<Destination, 'id' | 'name' | 'type' | 'orgId'>) {
+    this.#log = log
+    this.#clock = clock
+    this.#who = {
+      destination_id: destination.id,
+      name: destination.name,
+      type: destination.type,
+      org: destination.orgId,
+    }
+    this.#summedSince = clock.monotonic()
+  }
+
+  delivered(batch: Batch, events: number, durationMs: number): void {
+    this.#log.emit('batch.delivered', {
+      ...this.#who,
+      log_type: batch.logType,
+      batch_id: batch.id,
+      events,
+      bytes: batch.bytes,
+      from: batch.positions[0] ?? batch.from,
+      to: batch.positions[events - 1] ?? batch.to,
+      duration_ms: Math.round(durationMs),
+    })
+    this.#delivered.events += events
+    this.#delivered.batches += 1
+    this.#delivered.bytes += batch.bytes
+    if (this.#lastSummary === undefined) return this.summarise()
+    const waitMs = this.#lastSummary + LOG_AGAIN_MS - this.#clock.monotonic()
+    if (waitMs <= 0) this.summarise()
+    else this.#summaryTimer ??= setTimeout(() => this.summarise(), waitMs).unref()
+  }
+
+  /** Says what was delivered since the last summary, if anything was. */
+  summarise(): void {
+    clearTimeout(this.#summaryTimer)
+    this.#summaryTimer = undefined
+    if (this.#delivered.events === 0) return
+    const now = this.#clock.monotonic()
+    this.#log.emit('destination.delivered', {
+      ...this.#who,
+      ...this.#delivered,
+      since_ms: Math.round(now - this.#summedSince),
+    })
+    this.#lastSummary = now
+    this.#summedSince = now
+    this.#delivered = { events: 0, batches: 0, bytes: 0 }
+  }
+
+  failed(batch: Batch, outcome: FailureKind, reason: Reason, health: Health): void {
+    const { state, log } = fail(this.#failing, this.#clock.monotonic())
+    this.#failing = state
+    this.#saidFailed = log !== undefined
+    const status = reason.status
+    if (log) {
+      this.#log.emit('destination.failed', {
+        ...this.#who,
+        log_type: batch.logType,
+        batch_id: batch.id,
+        outcome,
+        reason: reason.code,
+        status,
+        message: reason.message,
+        consecutive_failures: health.consecutiveFailures,
+        suppressed: log.suppressed,
+      })
+    }
+    if (outcome === 'unauthorized' && !this.#unauthorized) {
+      this.#unauthorized = true
+      this.#log.emit('destination.unauthorized', {
+        ...this.#who,
+        reason: reason.code,
+        status,
+        message: reason.message,
+      })
+    }
+    if (outcome === 'gone') {
+      this.#log.emit('destination.gone', { ...this.#who, status, message: reason.message })
+    }
+  }
+
+  /** Goes with the failure's line, and is kept back with it. */
+  backingOff(health: Health, nextAttemptAt: number, delayMs: number): void {
+    if (!this.#saidFailed) return
+    this.#log.emit('destination.backing_off', {
+      ...this.#who,
+      next_attempt_at: nextAttemptAt,
+      delay_ms: delayMs,
+      consecutive_failures: health.consecutiveFailures,
+    })
+  }
+
+  /** The daemon itself failed in its work for this destination. */
+  erred(error: unknown): void {
+    this.#log.emit('destination.error', { ...this.#who, error })
+  }
+
+  recovered(failures: number, failingForMs: number): void {
+    this.#failing = undefined
+    this.#unauthorized = false
+    this.#log.emit('destination.recovered', {
+      ...this.#who,
+      failures,
+      failing_for_ms: Math.round(failingForMs),
+    })
+  }
+
+  abandoned(ranges: readonly LoggedRange[], failingForMs: number): void {
+    this.#log.emit('backlog.abandoned', {
+      ...this.#who,
+      reason: 'backlog_expired',
+      event_count: ranges.reduce((sum, { count }) => sum + (count ?? 0), 0),
+      failing_for_ms: Math.round(failingForMs),
+      ranges: ranges.map(loggable),
+    })
+  }
+
+  held(failingForMs: number): void {
+    this.#log.emit('backlog.held', { ...this.#who, failing_for_ms: Math.round(failingForMs) })
+  }
+
+  skipped(logType: string, skipped: readonly SkippedRange[]): void {
+    if (skipped.length === 0) return
+    this.#log.emit('events.skipped', {
+      ...this.#who,
+      log_type: logType,
+      reason: 'too_old_for_provider',
+      event_count: skipped.reduce((sum, { count }) => sum + (count ?? 0), 0),
+      ranges: skipped.map((range) => loggable({ ...range, logType })),
+    })
+  }
+
+  deadLettered(logType: string, deadLetters: readonly DeadLetter[]): void {
+    for (const { eventId, code, message } of deadLetters) {
+      this.#log.emit('event.dead_lettered', {
+        ...this.#who,
+        log_type: logType,
+        event_id: eventId,
+        reason: code,
+        message,
+      })
+    }
+  }
+}
+
+function loggable({ logType, from, to, count }: LoggedRange) {
+  return { log_type: logType, from_position: from, to_position: to, event_count: count ?? 0 }
+}

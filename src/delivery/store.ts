@@ -1,0 +1,228 @@
+/**
+ * What delivery writes down. Every write of a cursor is one statement that names the position it expects
+ * to find: a cursor moves forward only and by one writer (I3), together with the records of whatever was
+ * not delivered (I1, I5) and the bounds that are frozen next (I4).
+ *
+ * A write that settles may be lost with the database's power: the batch is then repeated under its id.
+ * A write that freezes must not be: it waits for the disk.
+ */
+import type { Sql } from '../db/client.ts'
+import { LeaseLostError } from '../errors.ts'
+import type { Position } from '../sources/position.ts'
+import type { StartMark } from '../sources/reader.ts'
+import type { DeadLetter, SkippedRange } from './batch.ts'
+import type { Health } from './decide.ts'
+
+export interface Cursor {
+  readonly position: Position
+  readonly frozen: readonly Position[]
+  readonly start?: StartMark
+}
+
+export interface DestinationState {
+  readonly health: Health
+  /** The row was found invalid when it was last judged. */
+  readonly invalid: boolean
+  /** Set while it is disabled, and until the time it was has been judged. */
+  readonly disabledAt: number | undefined
+  readonly cursors: ReadonlyMap<string, Cursor>
+}
+
+export interface CursorMove {
+  readonly destinationId: number
+  readonly logType: string
+  /** Where the cursor stands; anything else means somebody else moved it. */
+  readonly from: Position
+  readonly to: Position
+  /** Ends of the batches that are frozen beyond `to`, in order. */
+  readonly frozen: readonly Position[]
+  readonly skipped: readonly SkippedRange[]
+  readonly deadLetters: readonly DeadLetter[]
+  /** Events were accepted: the destination is well. */
+  readonly accepted: boolean
+  /** Wait for the disk. */
+  readonly durable: boolean
+}
+
+export class DeliveryStore {
+  readonly #sql: Sql
+
+  constructor(sql: Sql) {
+    this.#sql = sql
+  }
+
+  /** State and cursors of destinations, as they are now. */
+  async load(destinationIds: readonly number[]): Promise<Map<number, DestinationState>> {
+    const rows = await this.#sql<StateRow[]>`
+      SELECT s.destination_id::int8 AS id, s.status, s.consecutive_failures,
+             ${this.#epochMs('s.first_failed_at')} AS first_failed_at,
+             ${this.#epochMs('s.next_attempt_at')} AS next_attempt_at,
+             ${this.#epochMs('s.last_error_at')} AS last_error_at,
+             ${this.#epochMs('s.disabled_at')} AS disabled_at,
+             (SELECT jsonb_agg(jsonb_build_object(
+                'logType', c.log_type, 'position', c.position, 'frozen', c.frozen,
+                'startXid', c.start_xid::text, 'startUntil', c.start_until))
+              FROM spillway.cursors c WHERE c.destination_id = s.destination_id)::text AS cursors
+      FROM spillway.delivery_state s
+      WHERE s.destination_id IN (SELECT value::bigint FROM jsonb_array_elements_text(${JSON.stringify(destinationIds)}::text::jsonb))`
+    return new Map(rows.map((row) => [Number(row.id), toState(row)]))
+  }
+
+  /** Starts a cursor; returns the one that was there already, if there was. */
+  async seed(destinationId: number, logType: string, position: Position): Promise<Cursor> {
+    await this.#sql`
+      INSERT INTO spillway.cursors (destination_id, log_type, position)
+      SELECT id, ${logType}::text, ${position}::text FROM spillway.destinations WHERE id = ${destinationId}
+      ON CONFLICT DO NOTHING`
+    const cursor = (await this.load([destinationId])).get(destinationId)?.cursors.get(logType)
+    if (!cursor) throw new LeaseLostError(`destination ${destinationId} was deleted`)
+    return cursor
+  }
+
+  /** Throws `LeaseLostError` when the cursor is not where it should be. Safe to repeat. */
+  async move(move: CursorMove): Promise<void> {
+    const { destinationId, logType, from, to } = move
+    const frozen = arrayLiteral(move.frozen)
+    const ledger = JSON.stringify({
+      skipped: move.skipped.map(({ from, to, count, reason }) => ({ from, to, count, reason })),
+      dead: move.deadLetters.map(({ eventId, code, message }) => ({ event_id: eventId, reason: `${code}: ${message}` })),
+    })
+    const [row] = await this.#sql<{ moved: string }[]>`
+      WITH moved AS (
+        UPDATE spillway.cursors SET position = ${to}::text, frozen = ${frozen}::text::text[], updated_at = now()
+        WHERE destination_id = ${destinationId}::bigint AND log_type = ${logType}::text AND position = ${from}::text
+          AND (SELECT set_config('synchronous_commit', ${move.durable ? 'on' : 'off'}::text, true)) IS NOT NULL
+        RETURNING 1
+      ), ledger AS (
+        SELECT ${ledger}::text::jsonb AS entries FROM moved
+      ), skipped AS (
+        INSERT INTO spillway.skipped_ranges (destination_id, log_type, from_position, to_position, event_count, reason)
+        SELECT ${destinationId}::bigint, ${logType}::text, s."from", s."to", s.count, s.reason
+        FROM ledger, jsonb_to_recordset(entries->'skipped') AS s("from" text, "to" text, count bigint, reason text)
+      ), dead AS (
+        INSERT INTO spillway.dead_letters (destination_id, log_type, event_id, reason)
+        SELECT ${destinationId}::bigint, ${logType}::text, d.event_id, d.reason
+        FROM ledger, jsonb_to_recordset(entries->'dead') AS d(event_id text, reason text)
+        ON CONFLICT (destination_id, event_id) DO NOTHING
+      ), well AS (
+        UPDATE spillway.delivery_state SET
+          status = CASE WHEN status IN ('disabled', 'invalid') THEN status ELSE 'active' END,
+          consecutive_failures = 0, first_failed_at = NULL, next_attempt_at = NULL, last_success_at = now()
+        FROM moved WHERE destination_id = ${destinationId}::bigint AND ${move.accepted}::boolean
+      )
+      SELECT count(*) AS moved FROM moved`
+    if (row?.moved === '1') return
+    // A repeated write finds its own work done.
+    const [there] = await this.#sql<{ position: string; frozen: string }[]>`
+      SELECT position, frozen::text AS frozen FROM spillway.cursors
+      WHERE destination_id = ${destinationId} AND log_type = ${logType}`
+    if (there?.position === to && there.frozen === frozen) return
+    throw new LeaseLostError(
+      there
+        ? `the cursor of destination ${destinationId} on ${logType} stands at ${there.position}, not at ${from}`
+        : `the cursor of destination ${destinationId} on ${logType} is gone`,
+    )
+  }
+
+  /** Records a failure, unless the destination's row has been edited since the attempt began. */
+  async saveFailure(destinationId: number, version: number, health: Health, error: string): Promise<void> {
+    await this.#sql`
+      UPDATE spillway.delivery_state SET
+        status = ${health.status}, consecutive_failures = ${health.consecutiveFailures},
+        first_failed_at = ${instant(health.firstFailedAt)}::text::timestamptz,
+        next_attempt_at = ${instant(health.nextAttemptAt)}::text::timestamptz,
+        last_error = ${error}, last_error_at = ${instant(health.lastErrorAt)}::text::timestamptz
+      WHERE destination_id = ${destinationId}
+        AND EXISTS (SELECT FROM spillway.destinations WHERE id = ${destinationId} AND version = ${version})`
+  }
+
+  /** Disables a destination whose endpoint asked for it, unless its row has been edited since. */
+  async disable(destinationId: number, version: number, error: string): Promise<void> {
+    await this.#sql.begin(async (sql) => {
+      const done = await sql`
+        UPDATE spillway.destinations SET enabled = false WHERE id = ${destinationId} AND version = ${version}`
+      if (done.count === 0) return
+      await sql`
+        UPDATE spillway.delivery_state SET last_error = ${error}, last_error_at = now()
+        WHERE destination_id = ${destinationId}`
+    })
+  }
+
+  /** The row cannot be used; `error` names every bad field. */
+  async markInvalid(destinationId: number, version: number, error: string): Promise<void> {
+    await this.#sql`
+      UPDATE spillway.delivery_state SET
+        status = 'invalid', next_attempt_at = NULL, last_error = ${error}, last_error_at = now()
+      WHERE destination_id = ${destinationId}
+        AND EXISTS (SELECT FROM spillway.destinations WHERE id = ${destinationId} AND version = ${version})`
+  }
+
+  /** The row can be used again, or the time it was disabled has been judged. */
+  async markUsable(destinationId: number): Promise<void> {
+    await this.#sql`
+      UPDATE spillway.delivery_state SET
+        last_error = CASE WHEN status = 'invalid' THEN NULL ELSE last_error END,
+        last_error_at = CASE WHEN status = 'invalid' THEN NULL ELSE last_error_at END,
+        status = CASE WHEN status = 'invalid' THEN 'active' ELSE status END,
+        disabled_at = NULL
+      WHERE destination_id = ${destinationId}`
+  }
+
+  #epochMs(column: string) {
+    return this.#sql.unsafe(`(extract(epoch FROM ${column}) * 1000)::float8`)
+  }
+}
+
+interface StateRow {
+  readonly id: string
+  readonly status: 'active' | 'backing_off' | 'unauthorized' | 'invalid' | 'disabled'
+  readonly consecutive_failures: number
+  readonly first_failed_at: number | null
+  readonly next_attempt_at: number | null
+  readonly last_error_at: number | null
+  readonly disabled_at: number | null
+  readonly cursors: string | null
+}
+
+interface CursorJson {
+  readonly logType: string
+  readonly position: string
+  readonly frozen: string[]
+  readonly startXid: string | null
+  readonly startUntil: string | null
+}
+
+function toState(row: StateRow): DestinationState {
+  // PostgreSQL built this text in the same statement.
+  const cursors = row.cursors === null ? [] : (JSON.parse(row.cursors) as CursorJson[])
+  return {
+    health: {
+      status: row.status === 'invalid' ? 'active' : row.status,
+      consecutiveFailures: row.consecutive_failures,
+      firstFailedAt: row.first_failed_at ?? undefined,
+      nextAttemptAt: row.next_attempt_at ?? undefined,
+      lastErrorAt: row.last_error_at ?? undefined,
+    },
+    invalid: row.status === 'invalid',
+    disabledAt: row.disabled_at ?? undefined,
+    cursors: new Map(
+      cursors.map(({ logType, position, frozen, startXid, startUntil }) => [
+        logType,
+        {
+          position,
+          frozen,
+          ...(startXid !== null && startUntil !== null ? { start: { xid: startXid, until: startUntil } } : {}),
+        },
+      ]),
+    ),
+  }
+}
+
+function instant(epochMs: number | undefined): string | null {
+  return epochMs === undefined ? null : new Date(epochMs).toISOString()
+}
+
+/** Positions hold digits only, so a PostgreSQL array literal needs no quoting. */
+function arrayLiteral(positions: readonly Position[]): string {
+  return `{${positions.join(',')}}`
+}

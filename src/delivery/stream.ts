@@ -1,0 +1,215 @@
+/**
+ * One destination's events of one log type: what has been read and not yet settled.
+ *
+ * `position` is the cursor, `frozen` the ends of the batches that are stored beyond it (I4). Beyond those
+ * the stream reads pages in (…, horizon] and encodes them at once; the next page is on its way while the
+ * last one is being sent. After a failure `rewind` forgets everything that was read: the frozen ends stay,
+ * and the same rows give the same batches.
+ */
+import type { AuditEvent } from '../../providers/provider.ts'
+import { comparePositions, type Position } from '../sources/position.ts'
+import type { Page, Reader, Scope } from '../sources/reader.ts'
+import { type Batch, type CutRules, cutBatch, type Item } from './batch.ts'
+import type { Seat } from './lanes.ts'
+import type { Cursor } from './store.ts'
+
+/** The source as a stream sees it; both undefined while it cannot be read. */
+export interface SourceView {
+  readonly reader: Reader | undefined
+  readonly horizon: Position | undefined
+}
+
+export interface StreamOptions {
+  readonly cursor: Cursor
+  readonly orgId: string | null
+  readonly source: SourceView
+  readonly rules: CutRules
+  readonly encode: (event: AuditEvent) => string
+  /** Epoch milliseconds. */
+  readonly now: () => number
+}
+
+/** A page, and the horizon it was read up to. */
+interface Reading {
+  readonly page: Page
+  readonly upTo: Position
+}
+
+/** A page holds at most this by the database's count of row bytes; JSON's keys and quotes come on top. */
+const maxPageBytes = 8 * 1024 * 1024
+/** What a stream asks for first; doubled while pages come back full, so that a short backlog costs little. */
+const firstPageBytes = 1024 * 1024
+/** Decoding a page must not hold the event loop for long. */
+const maxPageRows = 2_000
+const assumedRowBytes = 512
+
+export class Stream {
+  readonly logType: string
+  readonly #options: StreamOptions
+  #position: Position
+  /** Ends of batches that are stored beyond the cursor. */
+  #frozen: readonly Position[]
+  /** Ends among `#frozen` that are not handed out yet. */
+  #bounds: Position[]
+  #items: Item[] = []
+  /** Items before this index have been handed out as batches. */
+  #next = 0
+  #handedOutTo: Position
+  #readTo: Position
+  #exhausted = false
+  #ahead: Promise<Reading> | undefined
+  #pageBytes = firstPageBytes
+  #rowBytes = assumedRowBytes
+  #awake = true
+
+  constructor(options: StreamOptions) {
+    this.#options = options
+    this.logType = options.rules.logType
+    this.#position = options.cursor.position
+    this.#frozen = options.cursor.frozen
+    this.#bounds = [...options.cursor.frozen]
+    this.#handedOutTo = this.#position
+    this.#readTo = this.#position
+  }
+
+  get position(): Position {
+    return this.#position
+  }
+
+  get frozen(): readonly Position[] {
+    return this.#frozen
+  }
+
+  get source(): SourceView {
+    return this.#options.source
+  }
+
+  /** Whose rows come after `position`. */
+  scopeAfter(position: Position): Scope {
+    const { orgId, cursor } = this.#options
+    // Past the mark every row is the destination's.
+    const start = cursor.start && comparePositions(position, cursor.start.until) < 0 ? cursor.start : undefined
+    return start ? { orgId, start } : { orgId }
+  }
+
+  /** There may be rows to send. */
+  get awake(): boolean {
+    return this.#awake
+  }
+
+  wake(): void {
+    this.#awake = true
+  }
+
+  /** The cursor has been moved, and this is what is stored beyond it. */
+  settled(position: Position, frozen: readonly Position[]): void {
+    this.#position = position
+    this.#frozen = frozen
+  }
+
+  /** Forgets what was read and handed out, to start again from the cursor. */
+  rewind(): void {
+    this.#ahead = undefined
+    this.#items = []
+    this.#next = 0
+    this.#bounds = [...this.#frozen]
+    this.#handedOutTo = this.#position
+    this.#readTo = this.#position
+    this.#exhausted = false
+    this.#pageBytes = firstPageBytes
+    this.#awake = true
+  }
+
+  /** The end of a turn: keeps nothing in memory. What was read and not handed out is read again. */
+  rest(): void {
+    if (this.#next < this.#items.length || this.#ahead !== undefined) this.rewind()
+    else this.#dropHandedOut()
+  }
+
+  /**
+   * The next batches, at most `count`: the first as soon as there is one, more only if they need no waiting.
+   * Empty when everything up to the horizon has been handed out.
+   */
+  async next(count: number, seat: Seat, signal: AbortSignal): Promise<Batch[]> {
+    const batches: Batch[] = []
+    const { rules, now } = this.#options
+    while (batches.length < count) {
+      const bound = this.#bounds[0]
+      const cut = cutBatch(this.#items, this.#next, this.#handedOutTo, bound, rules, now())
+      const allRead = bound === undefined ? this.#exhausted : comparePositions(this.#readTo, bound) >= 0
+      if (!cut.complete && !allRead) {
+        if (batches.length > 0 || (this.#exhausted && !this.#awake)) break
+        await this.#readPage(seat, signal)
+        continue
+      }
+      if (cut.taken === 0 && bound === undefined) {
+        if (!this.#awake || batches.length > 0) break
+        await this.#readPage(seat, signal)
+        continue
+      }
+      this.#handOut(cut.batch, cut.taken, bound)
+      batches.push(cut.batch)
+    }
+    return batches
+  }
+
+  #handOut(batch: Batch, taken: number, bound: Position | undefined): void {
+    this.#next += taken
+    this.#handedOutTo = batch.to
+    if (bound !== undefined && comparePositions(batch.to, bound) >= 0) this.#bounds.shift()
+  }
+
+  async #readPage(seat: Seat, signal: AbortSignal): Promise<void> {
+    this.#dropHandedOut()
+    seat.hold(this.#heldBytes())
+    if (!this.#ahead) await seat.reserve(this.#pageBytes, signal)
+    const reading = await (this.#ahead ?? this.#startReading())
+    this.#ahead = undefined
+    if (reading) this.#take(reading)
+    else this.#exhausted = true
+    seat.hold(this.#heldBytes())
+    if (reading?.page.full && (await seat.reserve(this.#pageBytes, signal))) {
+      this.#ahead = this.#startReading()
+      // Whoever waits for it gets the error; if nobody does, it is of no account.
+      this.#ahead?.catch(() => {})
+    }
+  }
+
+  /** Reads the next page up to the horizon; undefined when there is nothing beyond what was read. */
+  #startReading(): Promise<Reading> | undefined {
+    const { reader, horizon } = this.#options.source
+    this.#awake = false
+    if (!reader || horizon === undefined || comparePositions(this.#readTo, horizon) >= 0) return undefined
+    const rows = Math.max(1, Math.min(maxPageRows, Math.ceil(this.#pageBytes / this.#rowBytes)))
+    return reader
+      .readPage(
+        this.scopeAfter(this.#readTo),
+        { after: this.#readTo, upTo: horizon },
+        { rows, bytes: this.#pageBytes },
+      )
+      .then((page) => ({ page, upTo: horizon }))
+  }
+
+  #take({ page, upTo }: Reading): void {
+    let bytes = 0
+    for (const { position, event } of page.rows) {
+      const body = this.#options.encode(event)
+      const encoded = { id: event.id, body, bytes: Buffer.byteLength(body) }
+      bytes += encoded.bytes
+      this.#items.push({ position, event: encoded, timestampMs: event.timestampMs })
+    }
+    this.#readTo = page.full ? (page.rows.at(-1)?.position ?? upTo) : upTo
+    this.#exhausted = !page.full
+    if (page.rows.length > 0) this.#rowBytes = Math.max(64, bytes / page.rows.length)
+    this.#pageBytes = page.full ? Math.min(this.#pageBytes * 2, maxPageBytes) : firstPageBytes
+  }
+
+  #dropHandedOut(): void {
+    this.#items.splice(0, this.#next)
+    this.#next = 0
+  }
+
+  #heldBytes(): number {
+    return this.#items.reduce((sum, item) => sum + item.event.bytes, 0)
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * Follows the rows of `spillway.destinations` and `spillway.sources`. Each poll asks for the rows whose
+ * last writing transaction is not older than the oldest one open at the poll before: nothing that commits
+ * in between can be missed, whatever the order of commits. Deletions show in the count.
+ */
+import { type Clock, sleep } from '../clock.ts'
+import type { Availability } from '../db/availability.ts'
+import type { Sql } from '../db/client.ts'
+import { type SourceDefinition, sameDefinition } from '../sources/source.ts'
+import type { DestinationRow } from './destination.ts'
+
+export interface RegistryChanges {
+  /** Rows that are new or were edited, by rising id. */
+  readonly upserted: readonly DestinationRow[]
+  readonly removed: readonly number[]
+  /** All enabled sources, when any of them changed. */
+  readonly sources: readonly SourceDefinition[] | undefined
+}
+
+export interface RegistryDeps {
+  readonly sql: Sql
+  readonly availability: Availability
+  readonly clock: DatabaseClock
+  /** Called with one poll's changes; the next poll waits for it. */
+  onChanges(changes: RegistryChanges): Promise<void>
+}
+
+/** A change applies within a second; half of it is for the poll. */
+const pollIntervalMs = 500
+
+/** The database's time, so that replicas and restarts agree on it whatever their own clocks say. */
+export class DatabaseClock implements Clock {
+  #offsetMs = 0
+
+  synchronise(databaseNow: number, askedAt: number, answeredAt: number): void {
+    // The answer was made somewhere between question and answer; the middle is off by half of it at most.
+    this.#offsetMs = databaseNow - (askedAt + answeredAt) / 2
+  }
+
+  now(): number {
+    return Date.now() + this.#offsetMs
+  }
+
+  monotonic(): number {
+    return performance.now()
+  }
+}
+
+export class Registry {
+  readonly #deps: RegistryDeps
+  readonly #versions = new Map<number, number>()
+  #sources: readonly SourceDefinition[] | undefined
+  /** Transactions before this one had ended when the last poll looked. */
+  #nextXid = '0'
+
+  constructor(deps: RegistryDeps) {
+    this.#deps = deps
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await sleep(pollIntervalMs, signal)
+      if (!signal.aborted) await this.poll(signal)
+    }
+  }
+
+  /** One look at the tables. Rejects with the signal's reason when it aborts while the database is away. */
+  async poll(signal: AbortSignal): Promise<void> {
+    const { availability, clock, sql } = this.#deps
+    const askedAt = Date.now()
+    const [row] = await availability.retry(() => this.#changedRows(sql), signal)
+    if (!row) return
+    clock.synchronise(row.now_ms, askedAt, Date.now())
+    const upserted = parseRows(row.changed).filter(({ id, version }) => this.#versions.get(id) !== version)
+    for (const { id, version } of upserted) this.#versions.set(id, version)
+    const removed =
+      Number(row.total) === this.#versions.size ? [] : await availability.retry(() => this.#findRemoved(sql), signal)
+    for (const id of removed) this.#versions.delete(id)
+    this.#nextXid = row.next_xid
+    const sources = this.#changedSources(row.sources)
+    if (upserted.length > 0 || removed.length > 0 || sources !== undefined) {
+      await this.#deps.onChanges({ upserted, removed, sources })
+    }
+  }
+
+  #changedRows(sql: Sql) {
+    return sql<PollRow[]>`
+      SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now_ms,
+             pg_snapshot_xmin(pg_current_snapshot())::text AS next_xid,
+             (SELECT count(*) FROM spillway.destinations) AS total,
+             (SELECT json_agg(json_build_object(
+                'id', d.id, 'orgId', d.org_id, 'name', d.name, 'type', d.type, 'config', d.config,
+                'logTypes', d.log_types, 'enabled', d.enabled, 'startFrom', d.start_from, 'filter', d.filter,
+                'redaction', d.redaction, 'delivery', d.delivery,
+                'createdAt', (extract(epoch FROM d.created_at) * 1000)::float8, 'version', d.version) ORDER BY d.id)
+              FROM spillway.destinations d WHERE d.changed_xid >= ${this.#nextXid}::text::xid8)::text AS changed,
+             (SELECT json_agg(json_build_object(
+                'logType', s.log_type, 'relation', s.relation, 'idColumn', s.id_column, 'orgColumn', s.org_column,
+                'timestampColumn', s.timestamp_column, 'ordering', s.ordering,
+                'excludeColumns', s.exclude_columns, 'enabled', s.enabled) ORDER BY s.log_type)
+              FROM spillway.sources s WHERE s.enabled)::text AS sources`
+  }
+
+  async #findRemoved(sql: Sql): Promise<number[]> {
+    const [row] = await sql<{ ids: string | null }[]>`
+      SELECT json_agg(id)::text AS ids FROM spillway.destinations`
+    // PostgreSQL built this text in the same statement.
+    const there = new Set(JSON.parse(row?.ids ?? '[]') as number[])
+    return [...this.#versions.keys()].filter((id) => !there.has(id))
+  }
+
+  #changedSources(text: string | null): readonly SourceDefinition[] | undefined {
+    const sources = JSON.parse(text ?? '[]') as SourceDefinition[] // built by the poll's own statement
+    const before = this.#sources
+    const same =
+      before?.length === sources.length &&
+      sources.every((source, index) => {
+        const other = before[index]
+        return other !== undefined && sameDefinition(source, other)
+      })
+    if (same) return undefined
+    this.#sources = sources
+    return sources
+  }
+}
+
+interface PollRow {
+  readonly now_ms: number
+  readonly next_xid: string
+  readonly total: string
+  readonly changed: string | null
+  readonly sources: string | null
+}
+
+function parseRows(text: string | null): DestinationRow[] {
+  return JSON.parse(text ?? '[]') as DestinationRow[] // built by the poll's own statement
+}

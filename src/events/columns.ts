@@ -1,0 +1,106 @@
+/**
+ * Columns → JSON. A value arrives as PostgreSQL's text and leaves as the text of a JSON value that says
+ * the same: nothing passes through a float or a `Date` on the way. The rules are DESIGN §5's: `bigint`
+ * beyond 2^53 and `numeric` as strings, `bytea` as base64, timestamps as ISO 8601 with all their digits,
+ * `json` and `jsonb` as they are.
+ */
+export interface Column {
+  readonly name: string
+  /** PostgreSQL's name of the type beneath any domain: `bigint`, `timestamp with time zone`, … */
+  readonly type: string
+  /** An array or composite, which PostgreSQL itself turns into JSON. */
+  readonly structured: boolean
+}
+
+export type ToJson = (text: string) => string
+
+export function quoteIdentifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}
+
+/** What to select for a column, so that `jsonOf` finds the text it expects. */
+export function selectExpression(column: Column, alias: string): string {
+  const reference = `${alias}.${quoteIdentifier(column.name)}`
+  return column.structured ? `to_jsonb(${reference})::text` : reference
+}
+
+/**
+ * Bytes of a column's text, cheaply: `octet_length` of text and bytea reads the length from the TOAST
+ * pointer. A compressed json value alone must be unpacked to be measured.
+ */
+export function sizeExpression(column: Column, alias: string): string | undefined {
+  const reference = `${alias}.${quoteIdentifier(column.name)}`
+  if (column.structured) return `coalesce(pg_column_size(${reference}), 0)`
+  switch (column.type) {
+    case 'text':
+    case 'character varying':
+    case 'bytea':
+      return `coalesce(octet_length(${reference}), 0)`
+    case 'json':
+    case 'jsonb':
+      return (
+        `coalesce(CASE WHEN pg_column_compression(${reference}) IS NULL ` +
+        `THEN pg_column_size(${reference}) ELSE octet_length(${reference}::text) END, 0)`
+      )
+    default:
+      return undefined
+  }
+}
+
+export function jsonOf(column: Column): ToJson {
+  if (column.structured) return asIs
+  switch (column.type) {
+    case 'smallint':
+    case 'integer':
+    case 'oid':
+      return asIs
+    case 'bigint':
+      return bigint
+    case 'real':
+    case 'double precision':
+      return float
+    case 'boolean':
+      return (text) => (text === 't' ? 'true' : 'false')
+    case 'json':
+    case 'jsonb':
+      return json
+    case 'timestamp with time zone':
+    case 'timestamp without time zone':
+      return (text) => JSON.stringify(isoTimestamp(text))
+    case 'bytea':
+      return (text) => `"${Buffer.from(text.slice(2), 'hex').toString('base64')}"`
+    default:
+      return JSON.stringify
+  }
+}
+
+/**
+ * PostgreSQL's ISO style in UTC → ISO 8601: `2026-11-22 05:44:38.123456+00` → `2026-11-22T05:44:38.123456Z`.
+ * `infinity` and years before Christ have no ISO form and stay as PostgreSQL writes them.
+ */
+export function isoTimestamp(text: string): string {
+  if (text.endsWith('BC') || text.endsWith('infinity')) return text
+  const iso = text.replace(' ', 'T')
+  return iso.endsWith('+00') ? `${iso.slice(0, -3)}Z` : iso
+}
+
+function asIs(text: string): string {
+  return text
+}
+
+function bigint(text: string): string {
+  // 15 digits are below 2^53 whatever they are.
+  if (text.length <= 15 || Number.isSafeInteger(Number(text))) return text
+  return `"${text}"`
+}
+
+function float(text: string): string {
+  const last = text.charCodeAt(text.length - 1)
+  // NaN, Infinity and -Infinity end in a letter; JSON has no numbers for them.
+  return last >= 48 && last <= 57 ? text : `"${text}"`
+}
+
+/** `json` keeps the line breaks it was given, which would break NDJSON; inside strings there are none. */
+function json(text: string): string {
+  return text.includes('\n') || text.includes('\r') ? text.replace(/[\r\n]/g, ' ') : text
+}

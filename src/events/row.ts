@@ -1,0 +1,70 @@
+/**
+ * Row → event. A `RowShape` is made once per source: which columns to select, and how to read one row's
+ * text values (in that order) as an event.
+ */
+import type { AuditEvent } from '../../providers/provider.ts'
+import { type Column, isoTimestamp, jsonOf } from './columns.ts'
+
+export interface RowShapeOptions {
+  readonly logType: string
+  /** The columns that become `data`, in their order. */
+  readonly columns: readonly Column[]
+  readonly id: Column
+  readonly org: Column | undefined
+  readonly timestamp: Column
+}
+
+export type RowValues = readonly (string | null)[]
+
+export interface RowShape {
+  /** Everything to select: the data's columns, then the id, org and timestamp that are not among them. */
+  readonly selected: readonly Column[]
+  idOf(values: RowValues): string
+  toEvent(values: RowValues): AuditEvent
+}
+
+/** For a row without a timestamp: an event has one, and it must be the same at every reading. */
+const noTimestamp = '1970-01-01T00:00:00Z'
+
+export function rowShape({ logType, columns, id, org, timestamp }: RowShapeOptions): RowShape {
+  const selected = [...columns]
+  const place = (column: Column) => {
+    const found = selected.findIndex(({ name }) => name === column.name)
+    return found >= 0 ? found : selected.push(column) - 1
+  }
+  const idAt = place(id)
+  const orgAt = org ? place(org) : undefined
+  const timestampAt = place(timestamp)
+  const fields = columns.map((column, index) => ({
+    key: `${index === 0 ? '' : ','}${JSON.stringify(column.name)}:`,
+    toJson: jsonOf(column),
+  }))
+  const idOf = (values: RowValues) => values[idAt] ?? ''
+  return {
+    selected,
+    idOf,
+    toEvent(values) {
+      let data = '{'
+      for (let index = 0; index < fields.length; index++) {
+        const field = fields[index]
+        const value = values[index]
+        if (field) data += field.key + (value === null || value === undefined ? 'null' : field.toJson(value))
+      }
+      const at = values[timestampAt]
+      const iso = at === null || at === undefined ? noTimestamp : withZone(isoTimestamp(at))
+      return {
+        id: `${logType}:${idOf(values)}`,
+        logType,
+        timestamp: iso,
+        timestampMs: Date.parse(iso) || 0,
+        orgId: orgAt === undefined ? null : (values[orgAt] ?? null),
+        dataJson: `${data}}`,
+      }
+    },
+  }
+}
+
+/** A timestamp without a zone is taken as UTC, as the source's session reads it. */
+function withZone(iso: string): string {
+  return iso.endsWith('Z') ? iso : `${iso}Z`
+}

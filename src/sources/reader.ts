@@ -1,0 +1,188 @@
+/**
+ * Reads a source's rows in pages, never beyond the position it is given (I2), each page bounded in bytes
+ * by the database itself (I9): a table may turn from small rows to megabytes between two rows.
+ */
+import type { AuditEvent } from '../../providers/provider.ts'
+import type { TextSql } from '../db/client.ts'
+import { quoteIdentifier, selectExpression, sizeExpression } from '../events/columns.ts'
+import { type RowShape, rowShape } from '../events/row.ts'
+import { type Position, origin } from './position.ts'
+import type { Source } from './source.ts'
+
+/** Which rows belong to a destination: its tenant's, and none that are older than the destination. */
+export interface Scope {
+  /** Null means every tenant's. */
+  readonly orgId: string | null
+  readonly start?: StartMark
+}
+
+/** Up to `until`, rows of transactions before `xid` were there before the destination. */
+export interface StartMark {
+  readonly xid: string
+  readonly until: Position
+}
+
+export interface Range {
+  /** Exclusive. */
+  readonly after: Position
+  /** Inclusive. */
+  readonly upTo: Position
+}
+
+export interface ReadRow {
+  readonly position: Position
+  readonly event: AuditEvent
+}
+
+export interface Page {
+  readonly rows: readonly ReadRow[]
+  /** The page ended at its limit: there may be more rows in the range. */
+  readonly full: boolean
+}
+
+export interface PageLimit {
+  readonly rows: number
+  /** The rows' size by the database's count; the first row comes whatever its size. */
+  readonly bytes: number
+}
+
+export class Reader {
+  readonly #sql: TextSql
+  readonly #source: Source
+  readonly #shape: RowShape
+  readonly #id: string
+  readonly #org: string | undefined
+  readonly #inner: string
+  readonly #outer: string
+
+  constructor(sql: TextSql, source: Source) {
+    this.#sql = sql
+    this.#source = source
+    const { definition, allColumns, columns } = source
+    const named = (name: string) => {
+      const column = allColumns.find((candidate) => candidate.name === name)
+      if (!column) throw new Error(`column ${name} was checked when the source was resolved`)
+      return column
+    }
+    this.#shape = rowShape({
+      logType: definition.logType,
+      columns,
+      id: named(definition.idColumn),
+      org: definition.orgColumn === null ? undefined : named(definition.orgColumn),
+      timestamp: named(definition.timestampColumn),
+    })
+    this.#id = `t.${quoteIdentifier(definition.idColumn)}`
+    this.#org = definition.orgColumn === null ? undefined : `t.${quoteIdentifier(definition.orgColumn)}`
+    const { selected } = this.#shape
+    const sizes = selected.map((column) => sizeExpression(column, 't')).filter((size) => size !== undefined)
+    const size = sizes.length > 0 ? sizes.join(' + ') : '0'
+    const list = selected.map((column, index) => `${selectExpression(column, 't')} AS c${index}`).join(', ')
+    this.#inner = `${list}, ${this.#id} AS position, ${size} AS size,
+      sum(${size}) OVER (ORDER BY ${this.#id} ROWS UNBOUNDED PRECEDING) AS running`
+    this.#outer = selected.map((_, index) => `p.c${index}`).join(', ')
+  }
+
+  /** The next rows of a range, by rising position. */
+  async readPage(scope: Scope, range: Range, limit: PageLimit): Promise<Page> {
+    const { where, parameters } = this.#conditions(scope, range)
+    const rowLimit = parameters.push(String(limit.rows))
+    const byteLimit = parameters.push(String(limit.bytes))
+    const values = await this.#sql
+      .unsafe<Record<string, string | null>[]>(
+        `SELECT ${this.#outer}, p.running FROM (
+           SELECT ${this.#inner} FROM ${this.#source.relation} t
+           WHERE ${where} ORDER BY ${this.#id} LIMIT $${rowLimit}::bigint
+         ) p WHERE p.running - p.size < $${byteLimit}::bigint ORDER BY p.position`,
+        parameters,
+        { prepare: true },
+      )
+      .values()
+    const rows = values.map((row) => ({ position: this.#shape.idOf(row), event: this.#shape.toEvent(row) }))
+    const running = Number(values.at(-1)?.at(-1) ?? 0)
+    return { rows, full: rows.length >= limit.rows || running >= limit.bytes }
+  }
+
+  /** How many events a range holds, exactly. */
+  async count(scope: Scope, range: Range): Promise<number> {
+    const { where, parameters } = this.#conditions(scope, range)
+    const [row] = await this.#sql.unsafe<{ count: string }[]>(
+      `SELECT count(*) AS count FROM ${this.#source.relation} t WHERE ${where}`,
+      parameters,
+    )
+    return Number(row?.count ?? 0)
+  }
+
+  /** The place before the first row, for a destination that starts at the beginning. */
+  async beginning(): Promise<Position> {
+    const [row] = await this.#sql.unsafe<{ position: string | null }[]>(
+      `SELECT least(0, min(${this.#id}) - 1)::text AS position FROM ${this.#source.relation} t`,
+    )
+    return row?.position ?? origin
+  }
+
+  /** The place before the first row stamped at or after an instant; undefined when there is none. */
+  async before(instant: string): Promise<Position | undefined> {
+    const timestamp = `t.${quoteIdentifier(this.#source.definition.timestampColumn)}`
+    const [row] = await this.#sql.unsafe<{ position: string | null }[]>(
+      `SELECT (min(${this.#id}) - 1)::text AS position FROM ${this.#source.relation} t
+       WHERE ${timestamp} >= $1::timestamptz`,
+      [instant],
+    )
+    return row?.position ?? undefined
+  }
+
+  /** Tenants with rows in a range. */
+  async orgs({ after, upTo }: Range): Promise<(string | null)[]> {
+    if (this.#org === undefined) return []
+    const rows = await this.#sql.unsafe<{ org: string | null }[]>(
+      `SELECT DISTINCT ${this.#org}::text AS org FROM ${this.#source.relation} t
+       WHERE ${this.#id} > $1::bigint AND ${this.#id} <= $2::bigint`,
+      [after, upTo],
+      { prepare: true },
+    )
+    return rows.map(({ org }) => org)
+  }
+
+  /** Of many cursors, the indexes of those with a row between them and the horizon: one index probe each. */
+  async due(cursors: readonly { scope: Scope; position: Position }[], horizon: Position): Promise<number[]> {
+    const some = (tenant: string) =>
+      `EXISTS (SELECT FROM ${this.#source.relation} t
+               WHERE ${tenant} AND ${this.#id} > c.position AND ${this.#id} <= $2::bigint)`
+    const found = await this.#sql.unsafe<{ index: string }[]>(
+      `SELECT c.index FROM jsonb_to_recordset($1::text::jsonb) AS c(index int, org text, position bigint)
+       WHERE CASE WHEN c.org IS NULL THEN ${some('true')}
+                  ELSE ${this.#org === undefined ? 'false' : some(`${this.#org} = c.org`)} END`,
+      [
+        JSON.stringify(
+          cursors.map(({ scope, position }, index) => ({ index, org: scope.orgId, position })),
+        ),
+        horizon,
+      ],
+    )
+    return found.map(({ index }) => Number(index))
+  }
+
+  #conditions({ orgId, start }: Scope, { after, upTo }: Range): { where: string; parameters: string[] } {
+    const parameters = [after, upTo]
+    const conditions = [`${this.#id} > $1::bigint`, `${this.#id} <= $2::bigint`]
+    if (orgId !== null) {
+      // The registry refuses a tenant's destination on a source without tenants; this is the second lock (I7).
+      conditions.push(this.#org === undefined ? 'false' : `${this.#org} = $${parameters.push(orgId)}`)
+    }
+    if (start) {
+      const until = parameters.push(start.until)
+      const xid = parameters.push(start.xid)
+      conditions.push(`(${this.#id} > $${until}::bigint OR ${writtenSince(`$${xid}::bigint`)})`)
+    }
+    return { where: conditions.join(' AND '), parameters }
+  }
+}
+
+/**
+ * Whether the row's transaction is `xid` or a later one. The system column keeps 32 bits of it, so the
+ * comparison is modulo 2^32, as PostgreSQL's own is; ids below 3 stand for frozen rows.
+ */
+function writtenSince(xid: string): string {
+  const row = 't.xmin::text::bigint'
+  return `(${row} >= 3 AND mod(${row} - mod(${xid}, 4294967296) + 6442450944, 4294967296) >= 2147483648)`
+}

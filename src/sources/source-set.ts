@@ -1,0 +1,66 @@
+/** The watchers of all registered sources, started and stopped as the rows of `spillway.sources` change. */
+import { type SourceDefinition, sameDefinition } from './source.ts'
+import { Watcher, type WatcherDeps } from './watcher.ts'
+
+interface Entry {
+  readonly watcher: Watcher
+  readonly stop: AbortController
+  readonly done: Promise<void>
+}
+
+const nothing = { reader: undefined, horizon: undefined }
+
+export class SourceSet {
+  readonly #deps: WatcherDeps
+  readonly #entries = new Map<string, Entry>()
+
+  constructor(deps: WatcherDeps) {
+    this.#deps = deps
+  }
+
+  get definitions(): SourceDefinition[] {
+    return [...this.#entries.values()].map(({ watcher }) => watcher.definition)
+  }
+
+  get watchers(): Watcher[] {
+    return [...this.#entries.values()].map(({ watcher }) => watcher)
+  }
+
+  /** The watcher of a log type, or a view of nothing; asked anew each time, since sources come and go. */
+  view(logType: string) {
+    const find = () => this.#entries.get(logType)?.watcher ?? nothing
+    return {
+      get reader() {
+        return find().reader
+      },
+      get horizon() {
+        return find().horizon
+      },
+    }
+  }
+
+  async apply(definitions: readonly SourceDefinition[]): Promise<void> {
+    const wanted = new Map(definitions.map((definition) => [definition.logType, definition]))
+    const stale = [...this.#entries].filter(([logType, { watcher }]) => {
+      const definition = wanted.get(logType)
+      return definition === undefined || !sameDefinition(definition, watcher.definition)
+    })
+    await Promise.all(
+      stale.map(async ([logType, { stop, done }]) => {
+        this.#entries.delete(logType)
+        stop.abort()
+        await done
+      }),
+    )
+    for (const definition of wanted.values()) {
+      if (this.#entries.has(definition.logType)) continue
+      const watcher = new Watcher(definition, this.#deps)
+      const stop = new AbortController()
+      this.#entries.set(definition.logType, { watcher, stop, done: watcher.run(stop.signal) })
+    }
+  }
+
+  async stop(): Promise<void> {
+    await this.apply([])
+  }
+}
