@@ -5,8 +5,9 @@
  * States: *standing by* → *leading* (a heartbeat looks after the session) → *lost* (the session ended under
  * us; another daemon may lead already, so everything that writes must stop) → *standing by*.
  */
-import { sleep } from '../clock.ts'
+
 import postgres from 'postgres'
+import { sleep } from '../clock.ts'
 import { type Availability, isTransient } from '../db/availability.ts'
 import type { Log } from '../telemetry/log.ts'
 

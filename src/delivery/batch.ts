@@ -188,7 +188,16 @@ class CutBatch implements Batch {
 function batchId(rules: CutRules, bounds: readonly Position[], events: readonly EncodedEvent[]): string {
   const { prefix, separator, suffix, gzip, onePerRequest = false } = rules.framing
   const hash = createHash('sha256').update(
-    JSON.stringify([rules.destinationId, rules.logType, bounds, prefix, separator, suffix, gzip, onePerRequest]),
+    JSON.stringify([
+      rules.destinationId,
+      rules.logType,
+      bounds,
+      prefix,
+      separator,
+      suffix,
+      gzip,
+      onePerRequest,
+    ]),
   )
   for (const event of events) hash.update('\n').update(event.body)
   return `batch_${hash.digest('hex').slice(0, 40)}`

@@ -35,6 +35,8 @@ export interface FleetDeps {
   /** What rows are judged against, at this moment. */
   rules(): DestinationRules
   source(logType: string): SourceView
+  /** Many destinations started at once: find out together which of them have something to send. */
+  requestScan(): void
 }
 
 interface Member {
@@ -49,6 +51,8 @@ interface Member {
 /** A batch that is on its way when its destination is edited has this long to arrive. */
 const editGraceMs = 500
 const loadChunk = 1_000
+/** Up to this many, each destination looks for its rows itself when it starts. */
+const fewDestinations = 20
 const pauseAfterLossMs = 1_000
 
 export class Fleet {
@@ -119,7 +123,9 @@ export class Fleet {
       if (!forwarder?.destination.logTypes.includes(logType)) continue
       if (forwarder.streams.some((stream) => stream.logType === logType)) continue
       this.#then(member, async () => {
-        if (member.forwarder === forwarder) await this.#openStream(forwarder, logType, undefined)
+        if (member.forwarder !== forwarder) return
+        await this.#openStream(forwarder, logType, undefined)
+        forwarder.wake(logType)
       })
     }
   }
@@ -167,7 +173,9 @@ export class Fleet {
       if (destination) usable.push({ member, destination })
     }
     if (usable.length === 0 || this.#stopping.signal.aborted) return
-    const states = await this.#retry(() => this.#deps.store.load(usable.map(({ destination }) => destination.id)))
+    const states = await this.#retry(() =>
+      this.#deps.store.load(usable.map(({ destination }) => destination.id)),
+    )
     for (const { member, destination } of usable) {
       // Without a state the row was deleted in the meantime; the next poll says so.
       const state = states.get(destination.id)
@@ -180,7 +188,9 @@ export class Fleet {
         })
       }
       await this.#start(member, destination, state)
+      if (usable.length <= fewDestinations) member.forwarder?.wakeAll()
     }
+    if (usable.length > fewDestinations) this.#deps.requestScan()
   }
 
   /** Undefined when the row cannot be used; that is written down and said once. */
@@ -255,7 +265,8 @@ export class Fleet {
     if (state.disabledAt !== undefined) {
       const { maxBacklogAgeMs, onBacklogExpiry } = forwarder.destination.delivery
       const disabledMs = this.#deps.clock.now() - state.disabledAt
-      if (disabledMs >= maxBacklogAgeMs && onBacklogExpiry === 'skip') await forwarder.abandonBacklog(disabledMs)
+      if (disabledMs >= maxBacklogAgeMs && onBacklogExpiry === 'skip')
+        await forwarder.abandonBacklog(disabledMs)
     }
     if (state.invalid || state.disabledAt !== undefined) {
       await this.#retry(() => this.#deps.store.markUsable(forwarder.destination.id))

@@ -98,6 +98,11 @@ export class Forwarder {
     this.#bell.ring()
   }
 
+  wakeAll(): void {
+    for (const stream of this.#streams) stream.wake()
+    this.#bell.ring()
+  }
+
   start(): void {
     this.#running ??= this.#run()
   }
@@ -320,7 +325,9 @@ export class Forwarder {
         case 'disable':
           // The registry sees the disabled row and ends this forwarder.
           this.#stopping.abort()
-          await this.#retry(() => this.#deps.store.disable(this.destination.id, this.destination.version, error))
+          await this.#retry(() =>
+            this.#deps.store.disable(this.destination.id, this.destination.version, error),
+          )
           break
         case 'settle':
         case 'recovered':
@@ -351,7 +358,11 @@ export class Forwarder {
   }
 
   /** One write: settles what is given and freezes the ends of `unsettled`, the batches beyond it (I4). */
-  async #write(stream: Stream, settlement: Settlement | undefined, unsettled: readonly Batch[]): Promise<void> {
+  async #write(
+    stream: Stream,
+    settlement: Settlement | undefined,
+    unsettled: readonly Batch[],
+  ): Promise<void> {
     const frozen = unsettled.map(({ to }) => to)
     const freezes = frozen.some((end) => !stream.frozen.includes(end))
     if (!settlement && !freezes && frozen.length === stream.frozen.length) return

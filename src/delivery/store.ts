@@ -85,7 +85,10 @@ export class DeliveryStore {
     const frozen = arrayLiteral(move.frozen)
     const ledger = JSON.stringify({
       skipped: move.skipped.map(({ from, to, count, reason }) => ({ from, to, count, reason })),
-      dead: move.deadLetters.map(({ eventId, code, message }) => ({ event_id: eventId, reason: `${code}: ${message}` })),
+      dead: move.deadLetters.map(({ eventId, code, message }) => ({
+        event_id: eventId,
+        reason: `${code}: ${message}`,
+      })),
     })
     const [row] = await this.#sql<{ moved: string }[]>`
       WITH moved AS (
@@ -211,7 +214,9 @@ function toState(row: StateRow): DestinationState {
         {
           position,
           frozen,
-          ...(startXid !== null && startUntil !== null ? { start: { xid: startXid, until: startUntil } } : {}),
+          ...(startXid !== null && startUntil !== null
+            ? { start: { xid: startXid, until: startUntil } }
+            : {}),
         },
       ]),
     ),

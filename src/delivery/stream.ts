@@ -60,7 +60,7 @@ export class Stream {
   #ahead: Promise<Reading> | undefined
   #pageBytes = firstPageBytes
   #rowBytes = assumedRowBytes
-  #awake = true
+  #awake = false
 
   constructor(options: StreamOptions) {
     this.#options = options
@@ -88,7 +88,8 @@ export class Stream {
   scopeAfter(position: Position): Scope {
     const { orgId, cursor } = this.#options
     // Past the mark every row is the destination's.
-    const start = cursor.start && comparePositions(position, cursor.start.until) < 0 ? cursor.start : undefined
+    const start =
+      cursor.start && comparePositions(position, cursor.start.until) < 0 ? cursor.start : undefined
     return start ? { orgId, start } : { orgId }
   }
 

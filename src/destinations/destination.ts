@@ -73,7 +73,10 @@ export function parseDestination(row: DestinationRow, rules: DestinationRules): 
   }
   const type = rules.types.get(row.type)
   if (!type) {
-    problems.push({ field: 'type', problem: `is not a known type; known: ${[...rules.types.keys()].join(', ')}` })
+    problems.push({
+      field: 'type',
+      problem: `is not a known type; known: ${[...rules.types.keys()].join(', ')}`,
+    })
   }
   const startFrom = collect(() => parseStartFrom(row.startFrom))
   const delivery = collect(() => parseDeliverySettings(row.delivery, rules.delivery))
@@ -125,6 +128,9 @@ function parseStartFrom(text: string): StartFrom {
   const iso = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?$/
   if (iso.test(text) && !Number.isNaN(Date.parse(text))) return { kind: 'instant', instant: text }
   throw new DestinationConfigError([
-    { field: 'start_from', problem: 'must be now, beginning or an ISO 8601 instant such as 2026-01-31T00:00:00Z' },
+    {
+      field: 'start_from',
+      problem: 'must be now, beginning or an ISO 8601 instant such as 2026-01-31T00:00:00Z',
+    },
   ])
 }

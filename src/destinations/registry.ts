@@ -74,7 +74,9 @@ export class Registry {
     const upserted = parseRows(row.changed).filter(({ id, version }) => this.#versions.get(id) !== version)
     for (const { id, version } of upserted) this.#versions.set(id, version)
     const removed =
-      Number(row.total) === this.#versions.size ? [] : await availability.retry(() => this.#findRemoved(sql), signal)
+      Number(row.total) === this.#versions.size
+        ? []
+        : await availability.retry(() => this.#findRemoved(sql), signal)
     for (const id of removed) this.#versions.delete(id)
     this.#nextXid = row.next_xid
     const sources = this.#changedSources(row.sources)

@@ -26,6 +26,7 @@ export class HorizonStore {
 
   /** Tells the triggers whether they can look at the audit tables. */
   async saveSeparateSource(separate: boolean): Promise<void> {
-    await this.#sql`UPDATE spillway.settings SET separate_source = ${separate} WHERE separate_source <> ${separate}`
+    await this
+      .#sql`UPDATE spillway.settings SET separate_source = ${separate} WHERE separate_source <> ${separate}`
   }
 }

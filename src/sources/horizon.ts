@@ -60,7 +60,9 @@ export class Horizon {
    */
   observe({ highest, holders }: Observation, takeFence: boolean): boolean {
     const running = new Set(holders.map(({ transaction }) => transaction))
-    const prepared = new Set(holders.filter((holder) => holder.prepared).map(({ transaction }) => transaction))
+    const prepared = new Set(
+      holders.filter((holder) => holder.prepared).map(({ transaction }) => transaction),
+    )
     const newlyPrepared = [...prepared].filter((transaction) => !this.#prepared.has(transaction))
     this.#prepared = prepared
     for (const fence of this.#fences) {

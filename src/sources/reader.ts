@@ -6,7 +6,7 @@ import type { AuditEvent } from '../../providers/provider.ts'
 import type { TextSql } from '../db/client.ts'
 import { quoteIdentifier, selectExpression, sizeExpression } from '../events/columns.ts'
 import { type RowShape, rowShape } from '../events/row.ts'
-import { type Position, origin } from './position.ts'
+import { origin, type Position } from './position.ts'
 import type { Source } from './source.ts'
 
 /** Which rows belong to a destination: its tenant's, and none that are older than the destination. */
@@ -153,9 +153,7 @@ export class Reader {
        WHERE CASE WHEN c.org IS NULL THEN ${some('true')}
                   ELSE ${this.#org === undefined ? 'false' : some(`${this.#org} = c.org`)} END`,
       [
-        JSON.stringify(
-          cursors.map(({ scope, position }, index) => ({ index, org: scope.orgId, position })),
-        ),
+        JSON.stringify(cursors.map(({ scope, position }, index) => ({ index, org: scope.orgId, position }))),
         horizon,
       ],
     )

@@ -138,7 +138,8 @@ export class Watcher {
     after: Position | undefined,
     upTo: Position,
   ): Promise<ReadonlySet<string | null> | undefined> {
-    if (after === undefined || this.#reader === undefined || this.definition.orgColumn === null) return undefined
+    if (after === undefined || this.#reader === undefined || this.definition.orgColumn === null)
+      return undefined
     if (distance(after, upTo) > maxDistinctDistance) return undefined
     return new Set(await this.#reader.orgs({ after, upTo }))
   }
@@ -169,7 +170,10 @@ function describe(error: unknown, logType: string): { message: string; hint: str
   if (error instanceof SourceError) return { message: error.message, hint: error.hint }
   const message = error instanceof Error ? error.message : String(error)
   if (errorCode(error) === '42501') {
-    return { message: `source ${logType}: ${message}`, hint: "GRANT SELECT on the table to the daemon's role." }
+    return {
+      message: `source ${logType}: ${message}`,
+      hint: "GRANT SELECT on the table to the daemon's role.",
+    }
   }
   return {
     message: `source ${logType}: ${message}`,

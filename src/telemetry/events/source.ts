@@ -1,5 +1,5 @@
 /** The audit tables and how far they can be read. */
-import { durationMs, instant, integer, oneOf, optional, text } from './field.ts'
+import { durationMs, error, instant, integer, oneOf, optional, text } from './field.ts'
 
 const source = {
   log_type: text('Log type of the source'),
@@ -39,6 +39,13 @@ export const sourceEvents = {
     meaning: 'The first success after `source.invalid`.',
     action: 'Nothing; the events that waited are delivered.',
     fields: source,
+  },
+  'source.error': {
+    level: 'error',
+    message: 'The work for {log_type} met an error that should not happen.',
+    meaning: 'The table fits its registration, as far as the daemon knows. It goes on by itself.',
+    action: 'Follow `error.hint`; without one, report the line as a bug.',
+    fields: { log_type: text('Log type of the source'), error: error('What happened, with its causes') },
   },
   'horizon.stalled': {
     level: 'warn',

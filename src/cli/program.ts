@@ -1,0 +1,39 @@
+/** argv → command. Every command has `--help`; those that print have `--json`. */
+import { Command, CommanderError } from 'commander'
+import { ConfigError } from '../errors.ts'
+import { version } from '../version.ts'
+import { type AddCommand, type CommandContext, CommandFailed, writeLine } from './command.ts'
+import { addMigrate } from './migrate.ts'
+import { addRun } from './run.ts'
+
+const commands: readonly AddCommand[] = [addRun, addMigrate]
+
+/** Runs one command and returns its exit code. Arguments without `node` and the script. */
+export async function runProgram(args: readonly string[], context: CommandContext): Promise<number> {
+  const program = new Command('spillway')
+    .description('Streams the rows of PostgreSQL audit tables to HTTP endpoints and SIEMs.')
+    .version(version)
+    .showHelpAfterError('(add --help for what there is)')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => context.stdout.write(text),
+      writeErr: (text) => context.stderr.write(text),
+    })
+  for (const add of commands) add(program, context)
+  try {
+    await program.parseAsync(args, { from: 'user' })
+    return 0
+  } catch (error) {
+    return exitCode(error, context)
+  }
+}
+
+function exitCode(error: unknown, { stderr }: CommandContext): number {
+  // Commander has said it already; help and version are no failure.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+  if (error instanceof CommandFailed) return 1
+  if (!(error instanceof Error)) throw error
+  writeLine(stderr, error.message)
+  if ('hint' in error && typeof error.hint === 'string') writeLine(stderr, error.hint)
+  return error instanceof ConfigError ? 2 : 1
+}

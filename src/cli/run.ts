@@ -1,0 +1,30 @@
+/** `spillway run`: migrate, then serve until a signal. */
+import { Daemon } from '../app.ts'
+import { parseConfig } from '../config.ts'
+import { createLog } from '../telemetry/log.ts'
+import { version } from '../version.ts'
+import { type AddCommand, CommandFailed } from './command.ts'
+
+export const addRun: AddCommand = (program, { env, signal }) => {
+  program
+    .command('run')
+    .description('migrate the database, then forward events until SIGTERM or SIGINT')
+    .action(async () => {
+      const config = parseConfig(env)
+      const log = createLog({ level: config.logLevel, version })
+      const daemon = new Daemon(config, log)
+      const signalled = new Promise<void>((resolve) => {
+        if (signal.aborted) resolve()
+        signal.addEventListener('abort', () => resolve(), { once: true })
+      })
+      try {
+        const failed = daemon.start().then(() => daemon.run())
+        await Promise.race([failed, signalled])
+      } catch (error) {
+        log.emit('daemon.failed', { error })
+        await daemon.stop('an error')
+        throw new CommandFailed()
+      }
+      await daemon.stop(String(signal.reason))
+    })
+}

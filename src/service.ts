@@ -1,0 +1,177 @@
+/**
+ * One term of leadership: the sources, the registry and the forwarders, wired to each other. Started when
+ * this daemon leads and stopped, for good, when it no longer does.
+ */
+import type { DestinationType } from '../providers/provider.ts'
+import type { Config } from './config.ts'
+import { Availability } from './db/availability.ts'
+import { connectSource, connectState, type Sql, type TextSql } from './db/client.ts'
+import { DueScan } from './delivery/due-scan.ts'
+import { Fleet } from './delivery/fleet.ts'
+import { Lanes } from './delivery/lanes.ts'
+import { DeliveryStore } from './delivery/store.ts'
+import type { DestinationRules } from './destinations/destination.ts'
+import { DatabaseClock, Registry, type RegistryChanges } from './destinations/registry.ts'
+import { type ClosableHttpClient, createHttpClient } from './egress/http-client.ts'
+import { HorizonStore } from './sources/horizon-store.ts'
+import { SourceSet } from './sources/source-set.ts'
+import type { Log } from './telemetry/log.ts'
+
+export interface ServiceOptions {
+  readonly config: Config
+  readonly databaseUrl: string
+  readonly types: readonly DestinationType[]
+  readonly log: Log
+  /** Of the database with Spillway's own tables. */
+  readonly availability: Availability
+}
+
+/** Connections at most: small writes that return at once, and pages that are read beside each other. */
+const statePoolSize = 8
+const sourcePoolSize = 8
+/** Turns at once (lanes.ts), and the bytes of what they have read and not yet sent. */
+const laneSizes = { healthy: 256, failing: 128, aside: 1_024, bytes: 64 * 1024 * 1024 }
+/** Closing connections must not use up the time that is promised for a stop. */
+const closeSeconds = 2
+
+export class Service {
+  readonly #options: ServiceOptions
+  readonly #stopping = new AbortController()
+  readonly #types: ReadonlyMap<string, DestinationType>
+  readonly #sql: Sql
+  readonly #sourceSql: TextSql
+  readonly #sourceAvailability: Availability
+  readonly #horizons: HorizonStore
+  readonly #http: ClosableHttpClient = createHttpClient()
+  readonly #sources: SourceSet
+  readonly #fleet: Fleet
+  readonly #registry: Registry
+  readonly #scan: DueScan
+  #loops: Promise<unknown> = Promise.resolve()
+
+  constructor(options: ServiceOptions) {
+    const { config, databaseUrl, log, availability } = options
+    this.#options = options
+    this.#types = new Map(options.types.map((type) => [type.type, type]))
+    this.#sql = connectState(databaseUrl, { applicationName: 'spillway', max: statePoolSize })
+    this.#sourceSql = connectSource(config.sourceDatabaseUrl ?? databaseUrl, {
+      applicationName: 'spillway reader',
+      max: sourcePoolSize,
+    })
+    this.#sourceAvailability = new Availability(log, 'source')
+    this.#horizons = new HorizonStore(this.#sql)
+    const clock = new DatabaseClock()
+    this.#sources = new SourceSet({
+      sql: this.#sourceSql,
+      availability: this.#sourceAvailability,
+      log,
+      pollIntervalMs: config.pollIntervalMs,
+      loadHorizon: (logType) => this.#horizons.load(logType),
+      saveHorizon: (logType, horizon) => this.#horizons.save(logType, horizon),
+      onRows: (logType, orgs) => this.#fleet.wake(logType, orgs),
+      onReady: (logType) => {
+        this.#fleet.openMissing(logType)
+        this.#scan.request()
+      },
+    })
+    this.#fleet = new Fleet({
+      store: new DeliveryStore(this.#sql),
+      availability,
+      sourceAvailability: this.#sourceAvailability,
+      lanes: new Lanes(laneSizes),
+      clock,
+      log,
+      http: this.#http,
+      requestTimeoutMs: config.requestTimeoutMs,
+      backoffScheduleMs: config.backoffScheduleMs,
+      random: Math.random,
+      rules: () => this.#rules(),
+      source: (logType) => this.#sources.view(logType),
+      requestScan: () => this.#scan.request(),
+    })
+    this.#scan = new DueScan({
+      availability: this.#sourceAvailability,
+      log,
+      watchers: () => this.#sources.watchers,
+      forwarders: () => this.#fleet.forwarders,
+    })
+    this.#registry = new Registry({
+      sql: this.#sql,
+      availability,
+      clock,
+      onChanges: (changes) => this.#apply(changes),
+    })
+  }
+
+  get destinations(): number {
+    return this.#fleet.size
+  }
+
+  get sources(): number {
+    return this.#sources.watchers.length
+  }
+
+  /** What keeps it from its work at the moment. */
+  get problems(): string[] {
+    const { availability } = this.#options
+    return [
+      ...(availability.down ? ['state database unavailable'] : []),
+      ...(this.#sourceAvailability.down ? ['source database unavailable'] : []),
+    ]
+  }
+
+  /** Resolves when all rows are taken up and delivery runs. */
+  async start(): Promise<void> {
+    const { config, availability } = this.#options
+    const signal = this.#stopping.signal
+    const separate = config.sourceDatabaseUrl !== undefined
+    await availability.retry(() => this.#horizons.saveSeparateSource(separate), signal)
+    await this.#registry.poll(signal)
+    this.#loops = Promise.all([this.#registry.run(signal), this.#scan.run(signal)])
+  }
+
+  /** Rejects when a loop fails for a reason that waiting does not mend. */
+  async run(): Promise<void> {
+    await this.#loops
+  }
+
+  /** What is on its way has `graceMs` to arrive; after that it stays frozen for the next term. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping.abort()
+    await this.#loops.catch(() => {})
+    await this.#fleet.stop(graceMs)
+    await this.#sources.stop()
+    await this.#http.close()
+    await Promise.all([
+      this.#sql.end({ timeout: closeSeconds }),
+      this.#sourceSql.end({ timeout: closeSeconds }),
+    ])
+  }
+
+  async #apply({ sources, upserted, removed }: RegistryChanges): Promise<void> {
+    if (sources) {
+      await this.#sources.apply(sources)
+      this.#fleet.rejudge()
+    }
+    await this.#fleet.remove(removed)
+    await this.#fleet.apply(upserted)
+  }
+
+  #rules(): DestinationRules {
+    const { batchSize, maxCatchupBatches, interBatchDelayMs, maxBacklogAgeMs } = this.#options.config
+    return {
+      types: this.#types,
+      logTypes: new Map(
+        this.#sources.definitions.map(({ logType, orgColumn }) => [logType, { hasOrg: orgColumn !== null }]),
+      ),
+      delivery: {
+        batchSize,
+        maxCatchupBatches,
+        interBatchDelayMs,
+        maxInFlight: 1,
+        maxBacklogAgeMs,
+        onBacklogExpiry: 'skip',
+      },
+    }
+  }
+}
