@@ -98,7 +98,8 @@ CREATE FUNCTION spillway.destination_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   UPDATE spillway.delivery_state SET
-    status = CASE WHEN NEW.enabled THEN 'active' ELSE 'disabled' END,
+    -- Whether an invalid row is mended is for the daemon to judge.
+    status = CASE WHEN NOT NEW.enabled THEN 'disabled' WHEN status = 'invalid' THEN status ELSE 'active' END,
     consecutive_failures = 0,
     next_attempt_at = NULL,
     -- Kept when it is enabled again: the daemon judges by it whether the backlog is too old, then clears it.

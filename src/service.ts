@@ -29,8 +29,13 @@ export interface ServiceOptions {
 /** Connections at most: small writes that return at once, and pages that are read beside each other. */
 const statePoolSize = 8
 const sourcePoolSize = 8
-/** Turns at once (lanes.ts), and the bytes of what they have read and not yet sent. */
-const laneSizes = { healthy: 256, failing: 128, aside: 1_024, bytes: 64 * 1024 * 1024 }
+const megabyte = 1024 * 1024
+/** Turns at once, and what they may have read and not yet sent (lanes.ts): 96 MB in all, whatever the backlog. */
+const laneSizes = {
+  healthy: { seats: 256, bytes: 48 * megabyte },
+  failing: { seats: 128, bytes: 16 * megabyte },
+  aside: { seats: 1_024, bytes: 32 * megabyte },
+}
 /** Closing connections must not use up the time that is promised for a stop. */
 const closeSeconds = 2
 
@@ -70,7 +75,7 @@ export class Service {
       saveHorizon: (logType, horizon) => this.#horizons.save(logType, horizon),
       onRows: (logType, orgs) => this.#fleet.wake(logType, orgs),
       onReady: (logType) => {
-        this.#fleet.openMissing(logType)
+        this.#fleet.sourceReady(logType)
         this.#scan.request()
       },
     })
@@ -150,8 +155,7 @@ export class Service {
 
   async #apply({ sources, upserted, removed }: RegistryChanges): Promise<void> {
     if (sources) {
-      await this.#sources.apply(sources)
-      this.#fleet.rejudge()
+      this.#fleet.rejudge(await this.#sources.apply(sources))
     }
     await this.#fleet.remove(removed)
     await this.#fleet.apply(upserted)

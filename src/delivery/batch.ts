@@ -199,6 +199,7 @@ function batchId(rules: CutRules, bounds: readonly Position[], events: readonly 
       onePerRequest,
     ]),
   )
-  for (const event of events) hash.update('\n').update(event.body)
+  // The length first: else a line break inside a body could pass for the end of an event.
+  for (const event of events) hash.update(`\n${event.bytes}\n`).update(event.body)
   return `batch_${hash.digest('hex').slice(0, 40)}`
 }

@@ -103,9 +103,12 @@ export class Fleet {
     }
   }
 
-  /** The set of sources has changed: rows that were invalid may be valid now, and the other way round. */
-  rejudge(): void {
-    for (const member of this.#members.values()) this.#then(member, () => this.#restart(member))
+  /** Sources have changed: rows that were invalid may be valid now, and the other way round. */
+  rejudge(changedLogTypes: ReadonlySet<string>): void {
+    for (const member of this.#members.values()) {
+      const concerned = member.row.logTypes.some((logType) => changedLogTypes.has(logType))
+      if (concerned) this.#then(member, () => this.#restart(member))
+    }
   }
 
   /** Rows have come: for the given tenants, or for any when `orgs` is undefined. */
@@ -116,17 +119,16 @@ export class Fleet {
     }
   }
 
-  /** Opens streams that had no cursor yet, because their source could not be read until now. */
-  openMissing(logType: string): void {
+  /**
+   * A source can be read from now on: streams that waited for it go on, and those that had no cursor yet,
+   * because there was no place to start from, get one.
+   */
+  sourceReady(logType: string): void {
     for (const member of this.#members.values()) {
       const { forwarder } = member
       if (!forwarder?.destination.logTypes.includes(logType)) continue
-      if (forwarder.streams.some((stream) => stream.logType === logType)) continue
-      this.#then(member, async () => {
-        if (member.forwarder !== forwarder) return
-        await this.#openStream(forwarder, logType, undefined)
-        forwarder.wake(logType)
-      })
+      if (forwarder.streams.some((stream) => stream.logType === logType)) forwarder.look()
+      else this.#then(member, () => this.#openMissing(member, forwarder, logType))
     }
   }
 
@@ -202,9 +204,9 @@ export class Fleet {
       return destination
     } catch (error) {
       if (!(error instanceof DestinationConfigError)) throw error
+      await this.#retry(() => this.#deps.store.markInvalid(row.id, row.version, error.message))
       if (member.problem !== error.message) {
         member.problem = error.message
-        await this.#retry(() => this.#deps.store.markInvalid(row.id, row.version, error.message))
         this.#deps.log.emit('destination.invalid', {
           ...describe(row),
           problems: error.fields.map(({ field, problem }) => `${field}: ${problem}`),
@@ -228,6 +230,13 @@ export class Fleet {
     }
     await this.#judgeFormerState(forwarder, state)
     forwarder.start()
+  }
+
+  async #openMissing(member: Member, forwarder: Forwarder, logType: string): Promise<void> {
+    const open = forwarder.streams.some((stream) => stream.logType === logType)
+    if (member.forwarder !== forwarder || open) return
+    await this.#openStream(forwarder, logType, undefined)
+    forwarder.wake(logType)
   }
 
   /** A cursor that the database could not start is started here, once the source can be read. */

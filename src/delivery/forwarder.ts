@@ -98,6 +98,11 @@ export class Forwarder {
     this.#bell.ring()
   }
 
+  /** Something it may have waited for has changed. */
+  look(): void {
+    this.#bell.ring()
+  }
+
   wakeAll(): void {
     for (const stream of this.#streams) stream.wake()
     this.#bell.ring()

@@ -1,85 +1,103 @@
 /**
  * Who may work at once (I6, I9). A turn of a destination takes a **seat** in a lane: `healthy` or, when it
- * is failing, `failing`, so that hung endpoints never occupy what healthy ones need. A request that takes
- * long steps **aside** and gives its seat back while it waits. What a turn has read and not yet sent counts
- * against one budget of bytes for all.
+ * is failing, `failing`, so that hung endpoints never occupy what healthy ones need. Each lane has a number
+ * of seats and a budget for the bytes that its turns have read and not yet sent. A request that takes long
+ * moves **aside**, with its bytes, and so gives its seat back while it waits.
  *
- * A turn asks for bytes only while it holds none; for reading ahead it takes what is free or does without.
+ * A turn waits for bytes only while it holds none; for reading ahead it takes what is free or does without.
  * So nobody waits for bytes while holding some, and the turns cannot lock each other out.
  */
-export interface LaneSizes {
-  readonly healthy: number
-  readonly failing: number
-  /** Slow requests beyond the seats. When it is full, they keep their seats. */
-  readonly aside: number
+export interface LaneSize {
+  readonly seats: number
   readonly bytes: number
 }
 
 export type LaneName = 'healthy' | 'failing'
 
+export interface LaneSizes extends Readonly<Record<LaneName, LaneSize>> {
+  /** For slow requests. When it is full, they keep the seats they have. */
+  readonly aside: LaneSize
+}
+
 export class Lanes {
-  readonly #healthy: Semaphore
-  readonly #failing: Semaphore
-  readonly #aside: Semaphore
-  readonly #bytes: Semaphore
+  readonly #healthy: Lane
+  readonly #failing: Lane
+  readonly #aside: Lane
 
   constructor(sizes: LaneSizes) {
-    this.#healthy = new Semaphore(sizes.healthy)
-    this.#failing = new Semaphore(sizes.failing)
-    this.#aside = new Semaphore(sizes.aside)
-    this.#bytes = new Semaphore(sizes.bytes)
+    this.#healthy = new Lane(sizes.healthy)
+    this.#failing = new Lane(sizes.failing)
+    this.#aside = new Lane(sizes.aside)
   }
 
   /** Waits its turn, first come first served. Rejects with the signal's reason. */
   async enter(name: LaneName, signal: AbortSignal): Promise<Seat> {
     const lane = name === 'healthy' ? this.#healthy : this.#failing
-    await lane.acquire(1, signal)
-    return new Seat(lane, this.#aside, this.#bytes)
+    await lane.seats.acquire(1, signal)
+    return new Seat(lane, this.#aside, name === 'failing')
   }
 }
 
 export class Seat {
-  #lane: Semaphore
-  readonly #aside: Semaphore
-  readonly #bytes: Semaphore
+  #lane: Lane
+  readonly #aside: Lane
+  /** A failing destination reads for one attempt and not ahead: most likely it fails again. */
+  readonly modest: boolean
   #held = 0
 
-  constructor(lane: Semaphore, aside: Semaphore, bytes: Semaphore) {
+  constructor(lane: Lane, aside: Lane, modest: boolean) {
     this.#lane = lane
     this.#aside = aside
-    this.#bytes = bytes
+    this.modest = modest
   }
 
   /** Somebody waits for what this turn has. */
   get contended(): boolean {
-    return this.#lane.contended || this.#bytes.contended
+    return this.#lane.seats.contended || this.#lane.bytes.contended
   }
 
-  /** Takes bytes from the budget; waits for them when this turn holds none, else says whether there were any. */
+  /** Takes bytes from the lane's budget; waits for them when this turn holds none, else says whether there were any. */
   async reserve(bytes: number, signal: AbortSignal): Promise<boolean> {
-    const wanted = Math.min(bytes, this.#bytes.size)
-    if (this.#held === 0) await this.#bytes.acquire(wanted, signal)
-    else if (!this.#bytes.tryAcquire(wanted)) return false
+    const budget = this.#lane.bytes
+    const wanted = Math.min(bytes, budget.size)
+    if (this.#held === 0) await budget.acquire(wanted, signal)
+    else if (!budget.tryAcquire(wanted)) return false
     this.#held += wanted
     return true
   }
 
   /** Corrects what this turn holds to what it really has. It may go beyond the budget: the bytes are there. */
   hold(bytes: number): void {
-    this.#bytes.adjust(bytes - this.#held)
+    this.#lane.bytes.adjust(bytes - this.#held)
     this.#held = bytes
   }
 
   /** Gives the place in the lane back while a slow request is waited for. */
   stepAside(): void {
-    if (this.#lane === this.#aside || !this.#aside.tryAcquire(1)) return
-    this.#lane.release(1)
-    this.#lane = this.#aside
+    const aside = this.#aside
+    if (this.#lane === aside || !aside.seats.tryAcquire(1)) return
+    if (!aside.bytes.tryAcquire(this.#held)) {
+      aside.seats.release(1)
+      return
+    }
+    this.#lane.bytes.release(this.#held)
+    this.#lane.seats.release(1)
+    this.#lane = aside
   }
 
   leave(): void {
     this.hold(0)
-    this.#lane.release(1)
+    this.#lane.seats.release(1)
+  }
+}
+
+class Lane {
+  readonly seats: Semaphore
+  readonly bytes: Semaphore
+
+  constructor(size: LaneSize) {
+    this.seats = new Semaphore(size.seats)
+    this.bytes = new Semaphore(size.bytes)
   }
 }
 

@@ -164,24 +164,25 @@ export class Stream {
     this.#dropHandedOut()
     seat.hold(this.#heldBytes())
     if (!this.#ahead) await seat.reserve(this.#pageBytes, signal)
-    const reading = await (this.#ahead ?? this.#startReading())
+    const reading = await (this.#ahead ?? this.#startReading(seat))
     this.#ahead = undefined
     if (reading) this.#take(reading)
     else this.#exhausted = true
     seat.hold(this.#heldBytes())
-    if (reading?.page.full && (await seat.reserve(this.#pageBytes, signal))) {
-      this.#ahead = this.#startReading()
+    if (reading?.page.full && !seat.modest && (await seat.reserve(this.#pageBytes, signal))) {
+      this.#ahead = this.#startReading(seat)
       // Whoever waits for it gets the error; if nobody does, it is of no account.
       this.#ahead?.catch(() => {})
     }
   }
 
   /** Reads the next page up to the horizon; undefined when there is nothing beyond what was read. */
-  #startReading(): Promise<Reading> | undefined {
+  #startReading(seat: Seat): Promise<Reading> | undefined {
     const { reader, horizon } = this.#options.source
     this.#awake = false
     if (!reader || horizon === undefined || comparePositions(this.#readTo, horizon) >= 0) return undefined
-    const rows = Math.max(1, Math.min(maxPageRows, Math.ceil(this.#pageBytes / this.#rowBytes)))
+    const maxRows = seat.modest ? Math.min(maxPageRows, this.#options.rules.batchSize) : maxPageRows
+    const rows = Math.max(1, Math.min(maxRows, Math.ceil(this.#pageBytes / this.#rowBytes)))
     return reader
       .readPage(
         this.scopeAfter(this.#readTo),

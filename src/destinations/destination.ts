@@ -124,9 +124,12 @@ function logTypeProblems(row: DestinationRow, rules: DestinationRules): FieldPro
 
 function parseStartFrom(text: string): StartFrom {
   if (text === 'now' || text === 'beginning') return { kind: text }
-  // A date alone or with a time; PostgreSQL reads the text itself, so only its shape and sense matter here.
-  const iso = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?$/
-  if (iso.test(text) && !Number.isNaN(Date.parse(text))) return { kind: 'instant', instant: text }
+  const [, day, time = 'T00:00:00', zone = 'Z'] = isoInstant.exec(text) ?? []
+  const epochMs = Date.parse(`${day}${time}${zone}`)
+  // Date.parse takes 30 February for 2 March.
+  if (day !== undefined && new Date(`${day}Z`).toJSON()?.startsWith(day) && !Number.isNaN(epochMs)) {
+    return { kind: 'instant', instant: new Date(epochMs).toISOString() }
+  }
   throw new DestinationConfigError([
     {
       field: 'start_from',
@@ -134,3 +137,7 @@ function parseStartFrom(text: string): StartFrom {
     },
   ])
 }
+
+/** A date alone or with a time. Without a zone it is UTC, wherever the daemon runs; there is no year 0. */
+const isoInstant =
+  /^((?!0000)\d{4}-\d{2}-\d{2})(?:(T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(Z|[+-]\d{2}:?\d{2})?)?$/

@@ -24,26 +24,50 @@ export function selectExpression(column: Column, alias: string): string {
   return column.structured ? `to_jsonb(${reference})::text` : reference
 }
 
+/** Never longer than a few dozen characters; not worth measuring. */
+const shortTypes = new Set([
+  'smallint',
+  'integer',
+  'bigint',
+  'oid',
+  'real',
+  'double precision',
+  'boolean',
+  'date',
+  'time without time zone',
+  'time with time zone',
+  'timestamp with time zone',
+  'timestamp without time zone',
+  'interval',
+  'uuid',
+  'inet',
+  'cidr',
+  'macaddr',
+  'macaddr8',
+  'money',
+  'name',
+])
+
 /**
- * Bytes of a column's text, cheaply: `octet_length` of text and bytea reads the length from the TOAST
- * pointer. A compressed json value alone must be unpacked to be measured.
+ * Bytes of a column's text, cheaply where possible: `octet_length` of text and bytea reads the length from
+ * the TOAST pointer, and text inside `json` is as long as its storage unless that is compressed. Anything
+ * else must be written out to be measured: `1e131071` is 12 bytes in a numeric or jsonb and 131,072 as text.
  */
 export function sizeExpression(column: Column, alias: string): string | undefined {
   const reference = `${alias}.${quoteIdentifier(column.name)}`
-  if (column.structured) return `coalesce(pg_column_size(${reference}), 0)`
+  if (column.structured) return `coalesce(octet_length(to_jsonb(${reference})::text), 0)`
   switch (column.type) {
     case 'text':
     case 'character varying':
     case 'bytea':
       return `coalesce(octet_length(${reference}), 0)`
     case 'json':
-    case 'jsonb':
       return (
         `coalesce(CASE WHEN pg_column_compression(${reference}) IS NULL ` +
         `THEN pg_column_size(${reference}) ELSE octet_length(${reference}::text) END, 0)`
       )
     default:
-      return undefined
+      return shortTypes.has(column.type) ? undefined : `coalesce(octet_length(${reference}::text), 0)`
   }
 }
 
@@ -76,12 +100,21 @@ export function jsonOf(column: Column): ToJson {
 
 /**
  * PostgreSQL's ISO style in UTC → ISO 8601: `2026-11-22 05:44:38.123456+00` → `2026-11-22T05:44:38.123456Z`.
- * `infinity` and years before Christ have no ISO form and stay as PostgreSQL writes them.
+ * Years beyond 9999 get the sign and the six digits of ISO's expanded form. `infinity` and years before
+ * Christ stay as PostgreSQL writes them.
  */
 export function isoTimestamp(text: string): string {
-  if (text.endsWith('BC') || text.endsWith('infinity')) return text
-  const iso = text.replace(' ', 'T')
+  if (!hasIsoForm(text)) return text
+  const yearDigits = text.indexOf('-')
+  const iso = (yearDigits > 4 ? `+${text.padStart(text.length + 6 - yearDigits, '0')}` : text).replace(
+    ' ',
+    'T',
+  )
   return iso.endsWith('+00') ? `${iso.slice(0, -3)}Z` : iso
+}
+
+export function hasIsoForm(text: string): boolean {
+  return !text.endsWith('BC') && !text.endsWith('infinity')
 }
 
 function asIs(text: string): string {

@@ -3,7 +3,7 @@
  * text values (in that order) as an event.
  */
 import type { AuditEvent } from '../../providers/provider.ts'
-import { type Column, isoTimestamp, jsonOf } from './columns.ts'
+import { type Column, hasIsoForm, isoTimestamp, jsonOf } from './columns.ts'
 
 export interface RowShapeOptions {
   readonly logType: string
@@ -23,7 +23,7 @@ export interface RowShape {
   toEvent(values: RowValues): AuditEvent
 }
 
-/** For a row without a timestamp: an event has one, and it must be the same at every reading. */
+/** For a row without a timestamp, or with one that ISO 8601 cannot say: it must be the same at every reading. */
 const noTimestamp = '1970-01-01T00:00:00Z'
 
 export function rowShape({ logType, columns, id, org, timestamp }: RowShapeOptions): RowShape {
@@ -51,7 +51,7 @@ export function rowShape({ logType, columns, id, org, timestamp }: RowShapeOptio
         if (field) data += field.key + (value === null || value === undefined ? 'null' : field.toJson(value))
       }
       const at = values[timestampAt]
-      const iso = at === null || at === undefined ? noTimestamp : withZone(isoTimestamp(at))
+      const iso = at && hasIsoForm(at) ? withZone(isoTimestamp(at)) : noTimestamp
       return {
         id: `${logType}:${idOf(values)}`,
         logType,

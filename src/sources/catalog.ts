@@ -20,9 +20,12 @@ interface SequenceRow {
   readonly cache: string
   readonly increment: string
   readonly start: string
+  readonly cycles: string
 }
 
 const integerTypes = new Set(['smallint', 'integer', 'bigint'])
+/** What the daemon can read without loss; a foreign table's and a view's writers lock other relations. */
+const tableKinds = new Set(['r', 'p'])
 const timestampTypes = new Set(['timestamp with time zone', 'timestamp without time zone'])
 
 /** Throws `SourceError` when the source is unusable; other errors are the database's own. */
@@ -33,12 +36,26 @@ export async function resolveSource(sql: TextSql, definition: SourceDefinition):
       'Use ordering "id" for keys drawn from a sequence.',
     )
   }
-  const [relation] = await sql<{ oid: string | null; name: string }[]>`
-    SELECT to_regclass(${definition.relation})::oid AS oid, to_regclass(${definition.relation})::text AS name`
+  const [relation] = await sql<RelationRow[]>`
+    SELECT r.oid::oid AS oid, r.oid::text AS name, (SELECT relkind FROM pg_class c WHERE c.oid = r.oid) AS kind,
+           pg_is_in_recovery() AS replica, ${sql.unsafe(fingerprintExpression(literal(definition)))} AS fingerprint
+    FROM (SELECT to_regclass(${definition.relation}) AS oid) r`
+  if (relation?.replica === 't') {
+    throw new SourceError(
+      `source ${definition.logType}: the database is a read replica, where nobody can see which writers are still open; rows would be lost`,
+      'Point the source database at the primary.',
+    )
+  }
   if (!relation?.oid) {
     throw new SourceError(
       `source ${definition.logType}: there is no relation ${definition.relation} that this role can see`,
       'Set sources.relation to the table as it is written in SQL, e.g. public."auditLog", or grant USAGE on its schema.',
+    )
+  }
+  if (!tableKinds.has(relation.kind)) {
+    throw new SourceError(
+      `source ${definition.logType}: ${relation.name} is no table, so its writers cannot be seen; rows would be lost`,
+      'Register the table behind it; sources.exclude_columns leaves columns out.',
     )
   }
   const columns = await readColumns(sql, relation.oid)
@@ -64,12 +81,71 @@ export async function resolveSource(sql: TextSql, definition: SourceDefinition):
   return {
     definition,
     relation: relation.name,
+    fingerprint: relation.fingerprint,
     allColumns: columns,
     columns: columns.filter(({ name }) => !excluded.has(name)),
     ...(sequences.length > 0
       ? { fence: 'sequence' as const, fenceRelations: sequences.map(({ oid }) => oid) }
-      : { fence: 'table' as const, fenceRelations: await readPartitions(sql, relation.oid) }),
+      : { fence: 'table' as const, fenceRelations: await readInheritors(sql, relation.oid) }),
   }
+}
+
+interface RelationRow {
+  readonly oid: string | null
+  readonly name: string
+  readonly kind: string
+  readonly replica: string
+  readonly fingerprint: string
+}
+
+/**
+ * An expression for a text that changes whenever `resolveSource` would find something else: another table
+ * by the name, other columns, another sequence or other settings of it, another partition. The arguments
+ * are SQL expressions of the relation's name and the id column's.
+ */
+export function fingerprintExpression({
+  relation,
+  idColumn,
+}: {
+  relation: string
+  idColumn: string
+}): string {
+  return `(
+    SELECT md5(concat_ws('/', found.oid,
+      (SELECT string_agg(concat_ws(' ', attnum, attname, atttypid), ',' ORDER BY attnum)
+       FROM pg_attribute WHERE attrelid = found.oid AND attnum > 0 AND NOT attisdropped),
+      (SELECT string_agg(s::text, ',' ORDER BY s.seqrelid)
+       FROM pg_sequence s WHERE s.seqrelid IN (${sequencesOf('found.oid', idColumn)})),
+      (SELECT string_agg(part::text, ',' ORDER BY part) FROM (${inheritorsOf('found.oid')}) AS i(part))))
+    FROM (SELECT to_regclass(${relation})::oid AS oid) found)`
+}
+
+/** The definition's names as SQL literals. */
+function literal({ relation, idColumn }: SourceDefinition): { relation: string; idColumn: string } {
+  const quote = (text: string) => `'${text.replaceAll("'", "''")}'`
+  return { relation: quote(relation), idColumn: quote(idColumn) }
+}
+
+/** The sequences behind a column: owned by it (serial, identity) or named by its default. */
+function sequencesOf(relation: string, column: string): string {
+  const attribute = `SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = ${relation} AND a.attname = ${column}`
+  return `
+    SELECT d.objid FROM pg_depend d
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+      AND d.refobjid = ${relation} AND d.refobjsubid = (${attribute}) AND d.deptype IN ('a', 'i')
+    UNION
+    SELECT d.refobjid FROM pg_attrdef f JOIN pg_depend d
+      ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass
+    WHERE f.adrelid = ${relation} AND f.adnum = (${attribute})`
+}
+
+/** The table itself and what inherits from it: reading it reads them, and writing to them locks them alone. */
+function inheritorsOf(relation: string): string {
+  return `
+    WITH RECURSIVE tree AS (
+      SELECT ${relation} AS oid
+      UNION SELECT h.inhrelid FROM tree JOIN pg_inherits h ON h.inhparent = tree.oid
+    ) SELECT oid FROM tree`
 }
 
 type CatalogColumn = Column & { readonly defaultExpression: string | null }
@@ -98,30 +174,17 @@ async function readColumns(sql: TextSql, relation: string): Promise<CatalogColum
   }))
 }
 
-/** The sequences behind a column: owned by it (serial, identity) or named by its default. */
 function readSequences(sql: TextSql, relation: string, column: string): Promise<SequenceRow[]> {
-  return sql<SequenceRow[]>`
-    WITH col AS (
-      SELECT attrelid, attnum FROM pg_attribute WHERE attrelid = ${relation}::oid AND attname = ${column}
-    ), found AS (
-      SELECT d.objid AS oid FROM col JOIN pg_depend d
-        ON d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
-        AND d.refobjid = col.attrelid AND d.refobjsubid = col.attnum AND d.deptype IN ('a', 'i')
-      UNION
-      SELECT d.refobjid FROM col
-        JOIN pg_attrdef f ON f.adrelid = col.attrelid AND f.adnum = col.attnum
-        JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
-        AND d.refclassid = 'pg_class'::regclass
-    )
-    SELECT s.seqrelid AS oid, s.seqrelid::regclass::text AS name, s.seqcache AS cache,
-           s.seqincrement AS increment, s.seqstart AS start
-    FROM pg_sequence s JOIN found ON found.oid = s.seqrelid`
+  return sql.unsafe<SequenceRow[]>(
+    `SELECT s.seqrelid AS oid, s.seqrelid::regclass::text AS name, s.seqcache AS cache,
+            s.seqincrement AS increment, s.seqstart AS start, s.seqcycle AS cycles
+     FROM pg_sequence s WHERE s.seqrelid IN (${sequencesOf('$1::oid', '$2::name')})`,
+    [relation, column],
+  )
 }
 
-/** The table itself and, where it is partitioned, its partitions. */
-async function readPartitions(sql: TextSql, relation: string): Promise<string[]> {
-  const rows = await sql<{ oid: string }[]>`
-    SELECT ${relation}::oid AS oid UNION SELECT relid::oid FROM pg_partition_tree(${relation}::oid::regclass)`
+async function readInheritors(sql: TextSql, relation: string): Promise<string[]> {
+  const rows = await sql.unsafe<{ oid: string }[]>(inheritorsOf('$1::oid'), [relation])
   return rows.map(({ oid }) => oid)
 }
 
@@ -155,6 +218,12 @@ function checkSequences(
       throw new SourceError(
         `source ${definition.logType}: sequence ${sequence.name} does not rise from a positive start (START ${sequence.start} INCREMENT ${sequence.increment})`,
         'Use a sequence that counts upwards from 1 or more.',
+      )
+    }
+    if (sequence.cycles === 't') {
+      throw new SourceError(
+        `source ${definition.logType}: sequence ${sequence.name} starts again when it has come to its end (CYCLE), below what was read already`,
+        `ALTER SEQUENCE ${sequence.name} NO CYCLE.`,
       )
     }
   }

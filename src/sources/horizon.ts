@@ -8,9 +8,12 @@
  * is safe: rows ≤ H are read by later statements, which see what W committed.
  *
  * Several fences may be pending, so that a busy table's horizon keeps moving while none of its moments is
- * free of writers. A transaction that is prepared may go on under another name (before PostgreSQL 17 its
- * virtual id changes): when a member of W is gone, prepared transactions that were not there before take
- * its place, at worst holding a fence a little longer than needed.
+ * free of writers.
+ *
+ * A transaction may go on under another name: older servers rename it when it is prepared, and a prepared
+ * one comes back from a restart as `-1/<xid>`. So prepared transactions that were not there before take the
+ * place of a running member that is gone, and restored ones join every fence. They never take the place of
+ * a prepared member: else a stream of two-phase commits would keep a fence shut for ever.
  *
  * Pure: time and the database are the watcher's.
  */
@@ -29,8 +32,11 @@ export interface Observation {
 
 interface Fence {
   readonly highest: Position
-  waitingFor: Set<string>
+  /** Transaction → whether it was prepared when last seen. */
+  waitingFor: Holders
 }
+
+type Holders = ReadonlyMap<string, boolean>
 
 /** Fences beyond this replace the newest one: more would not move the horizon sooner. */
 const maxFences = 64
@@ -38,7 +44,7 @@ const maxFences = 64
 export class Horizon {
   #position: Position | undefined
   #fences: Fence[] = []
-  #prepared = new Set<string>()
+  #seen: Holders = new Map()
 
   /** `start`: a position known to be safe from earlier, e.g. stored by a former run. */
   constructor(start?: Position) {
@@ -59,16 +65,13 @@ export class Horizon {
    * the pending ones are looked after. Returns whether the horizon moved.
    */
   observe({ highest, holders }: Observation, takeFence: boolean): boolean {
-    const running = new Set(holders.map(({ transaction }) => transaction))
-    const prepared = new Set(
-      holders.filter((holder) => holder.prepared).map(({ transaction }) => transaction),
-    )
-    const newlyPrepared = [...prepared].filter((transaction) => !this.#prepared.has(transaction))
-    this.#prepared = prepared
+    const running = new Map(holders.map(({ transaction, prepared }) => [transaction, prepared]))
+    const newlyPrepared = holders
+      .filter(({ transaction, prepared }) => prepared && this.#seen.get(transaction) !== true)
+      .map(({ transaction }) => transaction)
+    this.#seen = running
     for (const fence of this.#fences) {
-      const still = [...fence.waitingFor].filter((transaction) => running.has(transaction))
-      const someEnded = still.length < fence.waitingFor.size
-      fence.waitingFor = new Set(someEnded ? [...still, ...newlyPrepared] : still)
+      fence.waitingFor = stillWaitingFor(fence.waitingFor, running, newlyPrepared)
     }
     if (takeFence && this.#isAboveAll(highest)) {
       if (this.#fences.length >= maxFences) this.#fences.pop()
@@ -80,7 +83,7 @@ export class Horizon {
   /** The connection was lost: transactions may have ended or been renamed unseen. */
   reset(): void {
     this.#fences = []
-    this.#prepared = new Set()
+    this.#seen = new Map()
   }
 
   #isAboveAll(highest: Position): boolean {
@@ -96,4 +99,23 @@ export class Horizon {
     this.#fences = this.#fences.slice(open + 1)
     return true
   }
+}
+
+function stillWaitingFor(members: Holders, running: Holders, newlyPrepared: readonly string[]): Holders {
+  const still = new Map<string, boolean>()
+  let maybeRenamed = false
+  for (const [transaction, wasPrepared] of members) {
+    const isPrepared = running.get(transaction)
+    // A prepared transaction is never running again: after a restart this is another one by the same name.
+    if (isPrepared !== undefined && (isPrepared || !wasPrepared)) still.set(transaction, isPrepared)
+    else if (!wasPrepared) maybeRenamed = true
+  }
+  for (const transaction of newlyPrepared) {
+    if (maybeRenamed || isRestored(transaction)) still.set(transaction, true)
+  }
+  return still
+}
+
+function isRestored(transaction: string): boolean {
+  return transaction.startsWith('-1/')
 }

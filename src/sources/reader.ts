@@ -8,6 +8,7 @@ import { quoteIdentifier, selectExpression, sizeExpression } from '../events/col
 import { type RowShape, rowShape } from '../events/row.ts'
 import { origin, type Position } from './position.ts'
 import type { Source } from './source.ts'
+import { Tenant } from './tenant.ts'
 
 /** Which rows belong to a destination: its tenant's, and none that are older than the destination. */
 export interface Scope {
@@ -51,7 +52,7 @@ export class Reader {
   readonly #source: Source
   readonly #shape: RowShape
   readonly #id: string
-  readonly #org: string | undefined
+  readonly #tenant: Tenant | undefined
   readonly #inner: string
   readonly #outer: string
 
@@ -64,15 +65,16 @@ export class Reader {
       if (!column) throw new Error(`column ${name} was checked when the source was resolved`)
       return column
     }
+    const org = definition.orgColumn === null ? undefined : named(definition.orgColumn)
     this.#shape = rowShape({
       logType: definition.logType,
       columns,
       id: named(definition.idColumn),
-      org: definition.orgColumn === null ? undefined : named(definition.orgColumn),
+      org,
       timestamp: named(definition.timestampColumn),
     })
     this.#id = `t.${quoteIdentifier(definition.idColumn)}`
-    this.#org = definition.orgColumn === null ? undefined : `t.${quoteIdentifier(definition.orgColumn)}`
+    this.#tenant = org && new Tenant(org, 't')
     const { selected } = this.#shape
     const sizes = selected.map((column) => sizeExpression(column, 't')).filter((size) => size !== undefined)
     const size = sizes.length > 0 ? sizes.join(' + ') : '0'
@@ -125,7 +127,7 @@ export class Reader {
     const timestamp = `t.${quoteIdentifier(this.#source.definition.timestampColumn)}`
     const [row] = await this.#sql.unsafe<{ position: string | null }[]>(
       `SELECT (min(${this.#id}) - 1)::text AS position FROM ${this.#source.relation} t
-       WHERE ${timestamp} >= $1::timestamptz`,
+       WHERE ${timestamp} >= $1::text::timestamptz`,
       [instant],
     )
     return row?.position ?? undefined
@@ -133,9 +135,9 @@ export class Reader {
 
   /** Tenants with rows in a range. */
   async orgs({ after, upTo }: Range): Promise<(string | null)[]> {
-    if (this.#org === undefined) return []
+    if (this.#tenant === undefined) return []
     const rows = await this.#sql.unsafe<{ org: string | null }[]>(
-      `SELECT DISTINCT ${this.#org}::text AS org FROM ${this.#source.relation} t
+      `SELECT DISTINCT ${this.#tenant.expression}::text AS org FROM ${this.#source.relation} t
        WHERE ${this.#id} > $1::bigint AND ${this.#id} <= $2::bigint`,
       [after, upTo],
       { prepare: true },
@@ -145,17 +147,19 @@ export class Reader {
 
   /** Of many cursors, the indexes of those with a row between them and the horizon: one index probe each. */
   async due(cursors: readonly { scope: Scope; position: Position }[], horizon: Position): Promise<number[]> {
-    const some = (tenant: string) =>
+    const tenant = this.#tenant
+    const possible = cursors.flatMap(({ scope: { orgId }, position }, index) =>
+      orgId === null || tenant?.accepts(orgId) ? [{ index, org: orgId, position }] : [],
+    )
+    const some = (condition: string) =>
       `EXISTS (SELECT FROM ${this.#source.relation} t
-               WHERE ${tenant} AND ${this.#id} > c.position AND ${this.#id} <= $2::bigint)`
+               WHERE ${condition} AND ${this.#id} > c.position AND ${this.#id} <= $2::bigint)`
     const found = await this.#sql.unsafe<{ index: string }[]>(
-      `SELECT c.index FROM jsonb_to_recordset($1::text::jsonb) AS c(index int, org text, position bigint)
+      `SELECT c.index
+       FROM jsonb_to_recordset($1::text::jsonb) AS c(index int, org ${tenant?.type ?? 'text'}, position bigint)
        WHERE CASE WHEN c.org IS NULL THEN ${some('true')}
-                  ELSE ${this.#org === undefined ? 'false' : some(`${this.#org} = c.org`)} END`,
-      [
-        JSON.stringify(cursors.map(({ scope, position }, index) => ({ index, org: scope.orgId, position }))),
-        horizon,
-      ],
+                  ELSE ${tenant ? some(`${tenant.expression} = c.org`) : 'false'} END`,
+      [JSON.stringify(possible), horizon],
     )
     return found.map(({ index }) => Number(index))
   }
@@ -165,7 +169,12 @@ export class Reader {
     const conditions = [`${this.#id} > $1::bigint`, `${this.#id} <= $2::bigint`]
     if (orgId !== null) {
       // The registry refuses a tenant's destination on a source without tenants; this is the second lock (I7).
-      conditions.push(this.#org === undefined ? 'false' : `${this.#org} = $${parameters.push(orgId)}`)
+      const tenant = this.#tenant
+      conditions.push(
+        tenant?.accepts(orgId)
+          ? `${tenant.expression} = $${parameters.push(orgId)}::${tenant.type}`
+          : 'false',
+      )
     }
     if (start) {
       const until = parameters.push(start.until)

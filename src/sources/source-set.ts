@@ -39,7 +39,9 @@ export class SourceSet {
     }
   }
 
-  async apply(definitions: readonly SourceDefinition[]): Promise<void> {
+  /** Makes the watchers fit the definitions; returns the log types that are new, gone or different. */
+  async apply(definitions: readonly SourceDefinition[]): Promise<Set<string>> {
+    const changed = new Set<string>()
     const wanted = new Map(definitions.map((definition) => [definition.logType, definition]))
     const stale = [...this.#entries].filter(([logType, { watcher }]) => {
       const definition = wanted.get(logType)
@@ -47,6 +49,7 @@ export class SourceSet {
     })
     await Promise.all(
       stale.map(async ([logType, { stop, done }]) => {
+        changed.add(logType)
         this.#entries.delete(logType)
         stop.abort()
         await done
@@ -54,10 +57,12 @@ export class SourceSet {
     )
     for (const definition of wanted.values()) {
       if (this.#entries.has(definition.logType)) continue
+      changed.add(definition.logType)
       const watcher = new Watcher(definition, this.#deps)
       const stop = new AbortController()
       this.#entries.set(definition.logType, { watcher, stop, done: watcher.run(stop.signal) })
     }
+    return changed
   }
 
   async stop(): Promise<void> {

@@ -17,10 +17,12 @@ export interface Source {
   readonly definition: SourceDefinition
   /** The relation's name, safe to put into SQL. */
   readonly relation: string
+  /** What the database was like when it was looked up (`fingerprintExpression`). */
+  readonly fingerprint: string
   readonly allColumns: readonly Column[]
   /** What the events carry, in the table's order: all but the excluded ones. */
   readonly columns: readonly Column[]
-  /** OIDs whose RowExclusiveLock fences the ids: the id's sequences, else the table and its partitions. */
+  /** OIDs whose RowExclusiveLock fences the ids: the id's sequences, else the table and what inherits from it. */
   readonly fenceRelations: readonly string[]
   readonly fence: 'sequence' | 'table'
 }

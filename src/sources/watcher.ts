@@ -4,7 +4,9 @@
  * States: *resolving* (the table is looked up; while that fails the source is invalid, said once, and
  * tried again every few seconds) → *watching* (a fence every poll interval; while fences are pending the
  * lock table is looked at much more often, but no new fence is taken, so that batches do not shrink).
- * A lost connection drops the pending fences and keeps the horizon, which stays true (I2).
+ * A lost connection drops the pending fences and keeps the horizon, which stays true (I2). So does a change
+ * of the table or its sequence: the source is looked up again before the next fence, because a fence on what
+ * the table was is open to all that write now.
  */
 import { sleep } from '../clock.ts'
 import { type Availability, errorCode, isTransient } from '../db/availability.ts'
@@ -12,7 +14,7 @@ import type { TextSql } from '../db/client.ts'
 import { SourceError } from '../errors.ts'
 import { quoteIdentifier } from '../events/columns.ts'
 import type { Log } from '../telemetry/log.ts'
-import { resolveSource } from './catalog.ts'
+import { fingerprintExpression, resolveSource } from './catalog.ts'
 import { type Holder, Horizon, type Observation } from './horizon.ts'
 import { comparePositions, distance, origin, type Position } from './position.ts'
 import { Reader } from './reader.ts'
@@ -48,6 +50,8 @@ export class Watcher {
   #horizon: Horizon | undefined
   #saved: { position: Position; at: number } | undefined
   #problem: string | undefined
+  /** Whether `onReady` was called since the source was looked up. */
+  #ready = false
 
   constructor(definition: SourceDefinition, deps: WatcherDeps) {
     this.definition = definition
@@ -93,6 +97,7 @@ export class Watcher {
     const observe = observer(sql, source)
     const first = await observe()
     availability.reportUp()
+    if (first.fingerprint !== source.fingerprint) return
     this.#horizon ??= new Horizon(await this.#storedHorizon(first.highest))
     this.#reader = new Reader(sql, source)
     if (this.#problem !== undefined) {
@@ -106,8 +111,8 @@ export class Watcher {
         fence: source.fence,
       })
     }
+    this.#ready = false
     await this.#take(first, true)
-    this.#deps.onReady(logType)
     let fenceCheckMs = firstFenceCheckMs
     let nextFenceAt = performance.now() + pollIntervalMs
     while (!signal.aborted) {
@@ -116,8 +121,10 @@ export class Watcher {
       await sleep(Math.max(waitMs, 0), signal)
       if (signal.aborted) return
       const takeFence = performance.now() >= nextFenceAt
-      const moved = await this.#take(await observe(), takeFence)
+      const observation = await observe()
       availability.reportUp()
+      if (observation.fingerprint !== source.fingerprint) return this.#horizon.reset()
+      const moved = await this.#take(observation, takeFence)
       fenceCheckMs = moved || takeFence ? firstFenceCheckMs : Math.min(fenceCheckMs * 2, slowestFenceCheckMs)
       if (takeFence) nextFenceAt = performance.now() + pollIntervalMs
     }
@@ -126,8 +133,14 @@ export class Watcher {
   /** Moves the horizon and tells of the rows it passed. */
   async #take(observation: Observation, takeFence: boolean): Promise<boolean> {
     const horizon = this.#horizon
-    const before = horizon?.position
-    if (!horizon?.observe(observation, takeFence) || horizon.position === undefined) return false
+    if (!horizon) return false
+    const before = horizon.position
+    const moved = horizon.observe(observation, takeFence)
+    if (horizon.position !== undefined && !this.#ready) {
+      this.#ready = true
+      this.#deps.onReady(this.definition.logType)
+    }
+    if (!moved || horizon.position === undefined) return false
     await this.#save(horizon.position)
     const orgs = await this.#orgsBetween(before, horizon.position)
     if (orgs === undefined || orgs.size > 0) this.#deps.onRows(this.definition.logType, orgs)
@@ -181,20 +194,29 @@ function describe(error: unknown, logType: string): { message: string; hint: str
   }
 }
 
+type WatchedObservation = Observation & { readonly fingerprint: string }
+
+interface ObservationRow {
+  readonly highest: string | null
+  readonly holders: string | null
+  readonly fingerprint: string
+}
+
 /** The one statement behind a fence: the highest id and who holds the fence's lock (see horizon.ts). */
-function observer(sql: TextSql, source: Source): () => Promise<Observation> {
+function observer(sql: TextSql, source: Source): () => Promise<WatchedObservation> {
+  const { relation, idColumn } = source.definition
   const statement = `
-    SELECT (SELECT max(t.${quoteIdentifier(source.definition.idColumn)})::text FROM ${source.relation} t) AS highest,
+    SELECT (SELECT max(t.${quoteIdentifier(idColumn)})::text FROM ${source.relation} t) AS highest,
            (SELECT json_agg(json_build_object('transaction', l.virtualtransaction, 'prepared', l.pid IS NULL))
             FROM pg_locks l
             WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-              AND l.relation IN (${source.fenceRelations.join(', ')}))::text AS holders`
+              AND l.relation IN (${source.fenceRelations.join(', ')}))::text AS holders,
+           ${fingerprintExpression({ relation: '$1::text', idColumn: '$2::name' })} AS fingerprint`
   return async () => {
-    const [row] = await sql.unsafe<{ highest: string | null; holders: string | null }[]>(statement, [], {
-      prepare: true,
-    })
+    const [row] = await sql.unsafe<ObservationRow[]>(statement, [relation, idColumn], { prepare: true })
     return {
+      fingerprint: row?.fingerprint ?? '',
       highest: row?.highest ?? origin,
       // PostgreSQL built this text one statement ago.
       holders: row?.holders ? (JSON.parse(row.holders) as Holder[]) : [],

@@ -1,0 +1,269 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { type Cut, cutBatch } from '../../../src/delivery/batch.ts'
+import { anyItems, anyRules, bodyOf, item, items, jsonArray, roomy, rules, runs } from './items.ts'
+
+describe('a batch', () => {
+  test('ends at the destination’s batch size or the provider’s, whichever is lower', () => {
+    const limits = { ...roomy, maxEvents: 3 }
+    expect(cutBatch(items(9), 0, '0', undefined, rules({ batchSize: 5 }), 0)).toMatchObject({
+      taken: 5,
+      complete: true,
+      batch: { from: '0', to: '5', positions: ['1', '2', '3', '4', '5'] },
+    })
+    expect(cutBatch(items(9), 2, '2', undefined, rules({ batchSize: 5, limits }), 0)).toMatchObject({
+      taken: 3,
+      batch: { from: '2', to: '5' },
+    })
+  })
+
+  test('is not complete while more items could still come into it', () => {
+    expect(cutBatch(items(4), 0, '0', undefined, rules({ batchSize: 5 }), 0)).toMatchObject({
+      taken: 4,
+      complete: false,
+    })
+    expect(cutBatch([], 0, '7', undefined, rules(), 0)).toMatchObject({
+      taken: 0,
+      complete: false,
+      batch: { from: '7', to: '7', events: [] },
+    })
+  })
+
+  test('fills the provider’s bytes to the last one, framing and UTF-8 counted', () => {
+    const row = item(1, '"ä😀"') // 8 bytes in UTF-8
+    const three = [row, { ...row, position: '2' }, { ...row, position: '3' }]
+    const fits = cutBatch(three, 0, '0', undefined, rules({ limits: { ...roomy, maxBytes: 28 } }), 0)
+    expect(fits).toMatchObject({ taken: 3, complete: false, batch: { bytes: 28 } })
+    const over = cutBatch(three, 0, '0', undefined, rules({ limits: { ...roomy, maxBytes: 27 } }), 0)
+    expect(over).toMatchObject({ taken: 2, complete: true, batch: { bytes: 19, to: '2' } })
+    expect(Buffer.byteLength(bodyOf(fits.batch, jsonArray))).toBe(28)
+  })
+
+  test('reaches up to its frozen end, also where the last rows before it are gone', () => {
+    expect(cutBatch(items(3), 0, '0', '9', rules(), 0).batch).toMatchObject({ from: '0', to: '9' })
+    expect(cutBatch([], 0, '4', '9', rules(), 0).batch).toMatchObject({ from: '4', to: '9', events: [] })
+  })
+
+  test('takes nothing beyond its frozen end', () => {
+    expect(cutBatch(items(9), 0, '0', '4', rules(), 0)).toMatchObject({
+      taken: 4,
+      complete: true,
+      batch: { to: '4' },
+    })
+  })
+
+  test('ends before its frozen end where a limit has become lower since', () => {
+    expect(cutBatch(items(9), 0, '0', '8', rules({ batchSize: 3 }), 0)).toMatchObject({
+      taken: 3,
+      complete: true,
+      batch: { to: '3' },
+    })
+  })
+
+  test('covers a full batch’s frozen end although items that cannot be sent lie before it', () => {
+    const frozen = [item(1), item(2), item(3, 'x'.repeat(50))]
+    const limits = { ...roomy, maxEventBytes: 20 }
+    expect(cutBatch(frozen, 0, '0', '3', rules({ batchSize: 2, limits }), 0)).toMatchObject({
+      taken: 3,
+      batch: { to: '3', positions: ['1', '2'], deadLetters: [{ position: '3' }] },
+    })
+  })
+})
+
+describe('events too old for the provider', () => {
+  const limits = { ...roomy, maxEventAgeMs: 100 }
+  const at = (position: number, timestampMs: number) => item(position, '{}', timestampMs)
+
+  test('are skipped with their count, neighbours joined to one range', () => {
+    const mixed = [at(2, 1), at(4, 2), at(5, 900), at(8, 3), at(9, 950)]
+    const { batch, taken } = cutBatch(mixed, 0, '1', undefined, rules({ limits }), 1_000)
+    expect(taken).toBe(5)
+    expect(batch.positions).toEqual(['5', '9'])
+    expect(batch.skipped).toEqual([
+      { from: '1', to: '4', count: 2, reason: 'too_old_for_provider' },
+      { from: '5', to: '8', count: 1, reason: 'too_old_for_provider' },
+    ])
+  })
+
+  test('are those older than the limit, to the millisecond', () => {
+    expect(cutBatch([at(1, 900)], 0, '0', undefined, rules({ limits }), 1_000).batch.skipped).toEqual([])
+    expect(cutBatch([at(1, 899)], 0, '0', undefined, rules({ limits }), 1_000).batch.events).toEqual([])
+  })
+
+  test('are none where the provider has no limit', () => {
+    const now = Number.MAX_SAFE_INTEGER
+    expect(cutBatch([at(1, 0)], 0, '0', undefined, rules(), now).batch.events).toHaveLength(1)
+  })
+})
+
+describe('events too large for the provider', () => {
+  test('become dead letters, one by one, and leave the others in the batch', () => {
+    const limits = { ...roomy, maxEventBytes: 10 }
+    const mixed = [item(1, 'a'.repeat(11)), item(2, 'b'.repeat(10)), item(3, 'ä'.repeat(6))]
+    const { batch } = cutBatch(mixed, 0, '0', undefined, rules({ limits }), 0)
+    expect(batch.positions).toEqual(['2'])
+    expect(batch.deadLetters).toMatchObject([
+      { position: '1', eventId: 'request:1', code: 'event_too_large' },
+      { position: '3', eventId: 'request:3', code: 'event_too_large' },
+    ])
+    expect(batch.deadLetters[0]?.message).toContain('11 bytes')
+  })
+
+  test('are also those that do not fit a body of their own', () => {
+    const limits = { ...roomy, maxBytes: 12 }
+    const two = [item(1, 'a'.repeat(10)), item(2, 'b'.repeat(11))]
+    const { batch } = cutBatch(two, 0, '0', undefined, rules({ limits }), 0)
+    expect(batch).toMatchObject({ positions: ['1'], bytes: 12, deadLetters: [{ position: '2' }] })
+  })
+})
+
+describe('a batch’s id', () => {
+  const one = items(3)
+  const id = (changes: Parameters<typeof rules>[0] = {}, from = '0', bound = '3', rows = one) =>
+    cutBatch(rows, 0, from, bound, rules(changes), 0).batch.id
+
+  test('is the same for the same bounds and content, and holds no dot', () => {
+    expect(id()).toBe(id())
+    expect(id()).toMatch(/^batch_[0-9a-f]{40}$/)
+    expect(id({ batchSize: 77, limits: { ...roomy, maxEvents: 55 } })).toBe(id())
+  })
+
+  test.each([
+    ['destination', id({ destinationId: 2 })],
+    ['log type', id({ logType: 'action' })],
+    ['start', id({}, '-1')],
+    ['end', id({}, '0', '4')],
+    ['prefix', id({ framing: { ...jsonArray, prefix: '[ ' } })],
+    ['separator', id({ framing: { ...jsonArray, separator: ', ' } })],
+    ['suffix', id({ framing: { ...jsonArray, suffix: ' ]' } })],
+    ['compression', id({ framing: { ...jsonArray, gzip: true } })],
+    ['way of sending', id({ framing: { ...jsonArray, onePerRequest: true } })],
+    ['content', id({}, '0', '3', [item(1), item(2), item(3, '{}')])],
+  ])('differs with the %s', (_, other) => {
+    expect(other).not.toBe(id())
+  })
+
+  test('differs where a line break moves from between two events into one', () => {
+    const split = id({}, '0', '3', [item(1, 'a'), item(3, 'b')])
+    expect(id({}, '0', '3', [item(3, 'a\nb')])).not.toBe(split)
+    expect(id({}, '0', '3', [item(3, 'a\n1\nb')])).not.toBe(split)
+  })
+
+  test('of an event on its own does not depend on the batch around it', () => {
+    const { batch } = cutBatch(one, 0, '0', undefined, rules(), 0)
+    const rest = cutBatch(one, 1, '1', undefined, rules(), 0).batch
+    expect(batch.eventBatchId(1)).toBe(rest.eventBatchId(0))
+    expect(batch.eventBatchId(0)).not.toBe(batch.eventBatchId(1))
+    expect(() => batch.eventBatchId(3)).toThrow(RangeError)
+  })
+})
+
+describe('for any items, limits and frozen ends', () => {
+  /** Cuts as a stream does: batch after batch until all items are covered. */
+  function cutAll(
+    rows: Parameters<typeof cutBatch>[0],
+    cutRules: ReturnType<typeof rules>,
+    bounds: string[],
+  ) {
+    const cuts: Cut[] = []
+    const left = [...bounds]
+    let next = 0
+    let from = '0'
+    while (next < rows.length || left.length > 0) {
+      const bound = left[0]
+      const cut = cutBatch(rows, next, from, bound, cutRules, 2_000)
+      cuts.push(cut)
+      next += cut.taken
+      if (bound !== undefined && Number(cut.batch.to) >= Number(bound)) left.shift()
+      from = cut.batch.to
+      if (cuts.length > 200) throw new Error('makes no headway')
+    }
+    return cuts
+  }
+  const anyBounds = fc
+    .uniqueArray(fc.integer({ min: 1, max: 100 }), { maxLength: 6 })
+    .map((ends) => ends.sort((a, b) => a - b).map(String))
+
+  test('every item has exactly one fate, in order, and batches join without a gap', () => {
+    fc.assert(
+      fc.property(anyItems, anyRules, anyBounds, (rows, cutRules, bounds) => {
+        const cuts = cutAll(rows, cutRules, bounds)
+        const skippedCount = cuts
+          .flatMap(({ batch }) => batch.skipped)
+          .reduce((sum, { count }) => sum + (count ?? 0), 0)
+        const sent = cuts.flatMap(({ batch }) => batch.positions)
+        const dead = cuts.flatMap(({ batch }) => batch.deadLetters.map(({ position }) => position))
+        const named = new Set([...sent, ...dead])
+        const inSkipped = rows.filter(({ position }) =>
+          cuts.some(({ batch }) =>
+            batch.skipped.some(
+              ({ from, to }) => Number(from) < Number(position) && Number(position) <= Number(to),
+            ),
+          ),
+        )
+        expect(sent).toEqual(sent.toSorted((a, b) => Number(a) - Number(b)))
+        expect(named.size).toBe(sent.length + dead.length)
+        expect(inSkipped).toHaveLength(skippedCount)
+        expect(inSkipped.some(({ position }) => named.has(position))).toBe(false)
+        expect(named.size + skippedCount).toBe(rows.length)
+        for (const [index, { batch }] of cuts.entries()) {
+          expect(batch.from).toBe(cuts[index - 1]?.batch.to ?? '0')
+        }
+      }),
+      runs,
+    )
+  })
+
+  test('a body is as long as the batch says and within the provider’s limits', () => {
+    fc.assert(
+      fc.property(anyItems, anyRules, anyBounds, (rows, cutRules, bounds) => {
+        for (const { batch } of cutAll(rows, cutRules, bounds)) {
+          expect(Buffer.byteLength(bodyOf(batch, cutRules.framing))).toBe(batch.bytes)
+          expect(batch.events.length).toBeLessThanOrEqual(
+            Math.min(cutRules.batchSize, cutRules.limits.maxEvents),
+          )
+          if (batch.events.length > 0) expect(batch.bytes).toBeLessThanOrEqual(cutRules.limits.maxBytes)
+        }
+      }),
+      runs,
+    )
+  })
+
+  test('a batch that is cut again at its frozen end, whatever was read beyond, is the same', () => {
+    fc.assert(
+      fc.property(anyItems, anyRules, fc.nat(), (rows, cutRules, cutOff) => {
+        const read = rows.slice(0, cutOff % (rows.length + 1))
+        const { batch } = cutBatch(read, 0, '0', undefined, cutRules, 2_000)
+        if (batch.to === '0') return
+        const again = cutBatch(rows, 0, '0', batch.to, cutRules, 2_000).batch
+        expect(again.to).toBe(batch.to)
+        expect(again.id).toBe(batch.id)
+        expect(again.skipped).toEqual(batch.skipped)
+        expect(again.deadLetters).toEqual(batch.deadLetters)
+      }),
+      runs,
+    )
+  })
+
+  test('ids are equal exactly where bounds and bytes are', () => {
+    const small = fc.array(fc.constantFrom('a', 'b', 'a\nb', '1\na', ''), { minLength: 1, maxLength: 3 })
+    fc.assert(
+      fc.property(small, small, fc.constantFrom('3', '4'), (one, other, bound) => {
+        const cut = (bodies: string[], end: string) =>
+          cutBatch(
+            bodies.map((body, index) => item(index + 1, body)),
+            0,
+            '0',
+            end,
+            rules(),
+            0,
+          ).batch
+        const first = cut(one, '3')
+        const second = cut(other, bound)
+        const same = first.to === second.to && JSON.stringify(one) === JSON.stringify(other)
+        expect(first.id === second.id).toBe(same)
+      }),
+      runs,
+    )
+  })
+})
