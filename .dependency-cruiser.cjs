@@ -18,7 +18,8 @@ module.exports = {
     },
     {
       name: 'only-app-names-the-providers',
-      comment: 'All of src may use the contract and its field reader; only the composition root knows which providers there are.',
+      comment:
+        'All of src may use the contract and its field reader; only the composition root knows which providers there are.',
       severity: 'error',
       from: { path: '^src/', pathNot: '^src/app\\.ts$' },
       to: { path: '^providers/', pathNot: '^providers/(provider|fields)\\.ts$' },

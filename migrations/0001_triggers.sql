@@ -116,6 +116,23 @@ $$;
 CREATE TRIGGER destination_changed AFTER UPDATE ON spillway.destinations
   FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION spillway.destination_changed();
 --> statement-breakpoint
+-- A table named without its schema is the one that its writer sees; the daemon and the triggers have search
+-- paths of their own. Names that mean nothing in this database stay as they are.
+CREATE FUNCTION spillway.qualify_relation() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  qualified text;
+BEGIN
+  SELECT format('%I.%I', n.nspname, c.relname) INTO qualified
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.oid = pg_catalog.to_regclass(NEW.relation);
+  NEW.relation := coalesce(qualified, NEW.relation);
+  RETURN NEW;
+END
+$$;
+--> statement-breakpoint
+CREATE TRIGGER qualify_relation BEFORE INSERT OR UPDATE OF relation ON spillway.sources
+  FOR EACH ROW EXECUTE FUNCTION spillway.qualify_relation();
+--> statement-breakpoint
 -- A source that is pointed at another table, or ordered otherwise, has other positions: cursors on the old
 -- ones mean nothing any more. What they still had to deliver is recorded (I5), and they start anew at "now".
 CREATE FUNCTION spillway.source_repointed() RETURNS trigger

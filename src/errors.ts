@@ -5,8 +5,6 @@
  */
 import type { FieldProblem } from '../providers/provider.ts'
 
-export { DestinationConfigError } from '../providers/provider.ts'
-
 /** The environment or a command's arguments cannot be used: all fields are listed. Exit code 2. */
 export class ConfigError extends Error {
   readonly code = 'CONFIG'

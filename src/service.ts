@@ -10,6 +10,7 @@ import { DueScan } from './delivery/due-scan.ts'
 import { Fleet } from './delivery/fleet.ts'
 import { Lanes } from './delivery/lanes.ts'
 import { DeliveryStore } from './delivery/store.ts'
+import { deliveryDefaults } from './destinations/delivery-settings.ts'
 import type { DestinationRules } from './destinations/destination.ts'
 import { DatabaseClock, Registry, type RegistryChanges } from './destinations/registry.ts'
 import { type ClosableHttpClient, createHttpClient } from './egress/http-client.ts'
@@ -162,20 +163,12 @@ export class Service {
   }
 
   #rules(): DestinationRules {
-    const { batchSize, maxCatchupBatches, interBatchDelayMs, maxBacklogAgeMs } = this.#options.config
     return {
       types: this.#types,
       logTypes: new Map(
         this.#sources.definitions.map(({ logType, orgColumn }) => [logType, { hasOrg: orgColumn !== null }]),
       ),
-      delivery: {
-        batchSize,
-        maxCatchupBatches,
-        interBatchDelayMs,
-        maxInFlight: 1,
-        maxBacklogAgeMs,
-        onBacklogExpiry: 'skip',
-      },
+      delivery: deliveryDefaults(this.#options.config),
     }
   }
 }

@@ -1,2 +1,2 @@
-/** Spillway's version. Not read from `package.json`, which lies elsewhere once the sources are built. */
-export const version = '0.1.0'
+/** The daemon's version is the package's. */
+export { version } from '../version.ts'

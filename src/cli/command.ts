@@ -5,6 +5,8 @@ export interface CommandContext {
   readonly env: NodeJS.ProcessEnv
   readonly stdout: NodeJS.WriteStream
   readonly stderr: NodeJS.WriteStream
+  /** Default `process.stdin`; read only by options that take `-`. */
+  readonly stdin?: NodeJS.ReadableStream
   /** Aborts on SIGINT and SIGTERM. */
   readonly signal: AbortSignal
 }
@@ -20,6 +22,22 @@ export class CommandFailed extends Error {
   }
 }
 
+/** The command could not do its work: `message` says why, `hint` what to do. Exit code 1. */
+export class CommandError extends Error {
+  readonly code = 'COMMAND'
+  readonly hint: string
+
+  constructor(message: string, hint: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'CommandError'
+    this.hint = hint
+  }
+}
+
 export function writeLine(stream: NodeJS.WriteStream, line = ''): void {
   stream.write(`${line}\n`)
+}
+
+export function writeJson(stream: NodeJS.WriteStream, value: unknown): void {
+  writeLine(stream, JSON.stringify(value, null, 2))
 }

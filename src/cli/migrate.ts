@@ -2,7 +2,8 @@
 import { parseConfig } from '../config.ts'
 import { openDatabase } from '../db/database.ts'
 import { migrate } from '../db/migrate.ts'
-import { type AddCommand, writeLine } from './command.ts'
+import { type AddCommand, writeJson, writeLine } from './command.ts'
+import { explainDatabaseError } from './database-error.ts'
 
 export const addMigrate: AddCommand = (program, { env, stdout }) => {
   program
@@ -13,9 +14,11 @@ export const addMigrate: AddCommand = (program, { env, stdout }) => {
       const database = await openDatabase(parseConfig(env).databaseUrl)
       try {
         const { applied, version } = await migrate(database.url)
-        if (json) writeLine(stdout, JSON.stringify({ applied, version }))
+        if (json) writeJson(stdout, { applied, version })
         else if (applied.length === 0) writeLine(stdout, `Nothing to do: the schema is at ${version}.`)
         else writeLine(stdout, `Applied ${applied.join(', ')}.`)
+      } catch (error) {
+        throw explainDatabaseError(error, 'DATABASE_URL', database.url)
       } finally {
         await database.close()
       }

@@ -1,12 +1,16 @@
 /** argv → command. Every command has `--help`; those that print have `--json`. */
 import { Command, CommanderError } from 'commander'
 import { ConfigError } from '../errors.ts'
+import { describeError } from '../telemetry/sanitize.ts'
 import { version } from '../version.ts'
 import { type AddCommand, type CommandContext, CommandFailed, writeLine } from './command.ts'
+import { addDemo } from './demo/command.ts'
+import { addDestinations } from './destinations/index.ts'
 import { addMigrate } from './migrate.ts'
 import { addRun } from './run.ts'
+import { addSources } from './sources/index.ts'
 
-const commands: readonly AddCommand[] = [addRun, addMigrate]
+const commands: readonly AddCommand[] = [addRun, addMigrate, addDemo, addDestinations, addSources]
 
 /** Runs one command and returns its exit code. Arguments without `node` and the script. */
 export async function runProgram(args: readonly string[], context: CommandContext): Promise<number> {
@@ -32,8 +36,14 @@ function exitCode(error: unknown, { stderr }: CommandContext): number {
   // Commander has said it already; help and version are no failure.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
   if (error instanceof CommandFailed) return 1
-  if (!(error instanceof Error)) throw error
-  writeLine(stderr, error.message)
-  if ('hint' in error && typeof error.hint === 'string') writeLine(stderr, error.hint)
-  return error instanceof ConfigError ? 2 : 1
+  if (error instanceof ConfigError) {
+    // Whole, however long the list of fields is; its messages repeat no value.
+    writeLine(stderr, error.message)
+    writeLine(stderr, error.hint)
+    return 2
+  }
+  const { name, message, hint } = describeError(error)
+  writeLine(stderr, message === '' ? name : message)
+  if (hint !== undefined) writeLine(stderr, hint)
+  return 1
 }

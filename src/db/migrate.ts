@@ -21,11 +21,6 @@ export interface MigrationReport {
   readonly version: string
 }
 
-interface JournalEntry {
-  readonly when: number
-  readonly tag: string
-}
-
 /** Throws `SchemaVersionError` when the database is newer than this program. */
 export async function migrate(url: string): Promise<MigrationReport> {
   // One connection: the advisory lock belongs to a session.
@@ -36,15 +31,7 @@ export async function migrate(url: string): Promise<MigrationReport> {
   })
   try {
     await sql`SELECT pg_advisory_lock(${migrationLock})`
-    const known = await journal()
-    const before = await newestApplied(sql)
-    const newest = known.at(-1)
-    if (!newest) throw new Error('The migrations folder lists no migration.')
-    if (before > newest.when) {
-      throw new SchemaVersionError(
-        `The database has migrations newer than this Spillway knows (its newest is ${newest.tag}).`,
-      )
-    }
+    const { missing, newest } = await readSchemaState(sql)
     // drizzle runs all in one transaction and compares only with the newest stamp: a test keeps the
     // journal's stamps rising.
     await applyMigrations(drizzle(sql), {
@@ -53,12 +40,41 @@ export async function migrate(url: string): Promise<MigrationReport> {
       migrationsTable: 'migrations',
     })
     return {
-      applied: known.filter(({ when }) => when > before).map(({ tag }) => tag),
-      version: newest.tag,
+      applied: missing,
+      version: newest,
     }
   } finally {
     await sql.end({ timeout: 5 })
   }
+}
+
+export interface SchemaState {
+  /** Tags of the migrations that the database does not have yet, in order. */
+  readonly missing: readonly string[]
+  /** There is no schema at all. */
+  readonly empty: boolean
+  /** The newest migration that this program knows. */
+  readonly newest: string
+}
+
+/** Throws `SchemaVersionError` when the database is newer than this program. */
+export async function readSchemaState(sql: postgres.Sql): Promise<SchemaState> {
+  const known = await journal()
+  const newest = known.at(-1)
+  if (!newest) throw new Error('The migrations folder lists no migration.')
+  const applied = await newestApplied(sql)
+  if (applied > newest.when) {
+    throw new SchemaVersionError(
+      `The database has migrations newer than this Spillway knows (its newest is ${newest.tag}).`,
+    )
+  }
+  const missing = known.filter(({ when }) => when > applied).map(({ tag }) => tag)
+  return { missing, empty: applied === 0, newest: newest.tag }
+}
+
+interface JournalEntry {
+  readonly when: number
+  readonly tag: string
 }
 
 async function journal(): Promise<readonly JournalEntry[]> {

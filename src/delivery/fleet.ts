@@ -219,7 +219,7 @@ export class Fleet {
   async #start(member: Member, destination: Destination, state: DestinationState): Promise<void> {
     const { clock, http, log, requestTimeoutMs } = this.#deps
     const sender = destination.configured.open({ http, now: clock.now.bind(clock), requestTimeoutMs })
-    const forwarder = new Forwarder(destination, usableHealth(state.health), sender, {
+    const forwarder = new Forwarder(destination, usableHealth(state.health), state.disabledAt, sender, {
       ...this.#deps,
       reporter: new Reporter(log, clock, destination),
       onLost: () => this.#lost(member, forwarder),
@@ -228,7 +228,7 @@ export class Fleet {
     for (const logType of destination.logTypes) {
       await this.#openStream(forwarder, logType, state.cursors.get(logType))
     }
-    await this.#judgeFormerState(forwarder, state)
+    if (state.invalid) await this.#retry(() => this.#deps.store.markUsable(destination.id))
     forwarder.start()
   }
 
@@ -267,19 +267,6 @@ export class Fleet {
         now: () => this.#deps.clock.now(),
       }),
     )
-  }
-
-  /** A backlog that grew past its age while its destination was disabled is skipped like any other. */
-  async #judgeFormerState(forwarder: Forwarder, state: DestinationState): Promise<void> {
-    if (state.disabledAt !== undefined) {
-      const { maxBacklogAgeMs, onBacklogExpiry } = forwarder.destination.delivery
-      const disabledMs = this.#deps.clock.now() - state.disabledAt
-      if (disabledMs >= maxBacklogAgeMs && onBacklogExpiry === 'skip')
-        await forwarder.abandonBacklog(disabledMs)
-    }
-    if (state.invalid || state.disabledAt !== undefined) {
-      await this.#retry(() => this.#deps.store.markUsable(forwarder.destination.id))
-    }
   }
 
   /** Somebody else moved the cursor: begin anew from what is stored, unless the row is gone by then. */

@@ -15,12 +15,14 @@ import { Bell, type Clock, sleep } from '../clock.ts'
 import { type Availability, isTransient } from '../db/availability.ts'
 import type { Destination } from '../destinations/destination.ts'
 import { LeaseLostError } from '../errors.ts'
-import { comparePositions } from '../sources/position.ts'
 import { attempt } from './attempt.ts'
+import { Backlog } from './backlog.ts'
 import type { Batch } from './batch.ts'
+import { CursorWriter } from './cursor-writer.ts'
 import { decide, type Effect, type Health } from './decide.ts'
+import { Flights, type Landing } from './flights.ts'
 import type { Lanes, Seat } from './lanes.ts'
-import type { LoggedRange, Reporter } from './reporter.ts'
+import type { Reporter } from './reporter.ts'
 import { type Settlement, settlementOf } from './settlement.ts'
 import type { DeliveryStore } from './store.ts'
 import type { Stream } from './stream.ts'
@@ -40,11 +42,6 @@ export interface ForwarderDeps {
   /** The cursor was moved by somebody else: this forwarder is of no use any more. */
   onLost(): void
 }
-
-type Landing =
-  | { readonly outcome: Outcome; readonly durationMs: number }
-  /** The attempt was aborted, or the daemon itself failed: nothing is known of the batch. */
-  | { readonly error: unknown }
 
 /** A request that takes longer gives its seat back while it waits. */
 const slowAfterMs = 1_000
@@ -66,14 +63,25 @@ export class Forwarder {
   readonly #aborting = new AbortController()
   /** Batches beyond a failed one that were accepted already (only with `maxInFlight` > 1). */
   readonly #acceptedAhead = new Set<string>()
+  readonly #writer: CursorWriter
+  readonly #backlog: Backlog
   #health: Health
   #running: Promise<void> | undefined
   #stopped: Promise<void> | undefined
   #notBefore = 0
 
-  constructor(destination: Destination, health: Health, sender: Sender, deps: ForwarderDeps) {
+  /** `disabledAt`: since when it was disabled before, where that has not been judged yet. */
+  constructor(
+    destination: Destination,
+    health: Health,
+    disabledAt: number | undefined,
+    sender: Sender,
+    deps: ForwarderDeps,
+  ) {
     this.destination = destination
     this.#health = health
+    this.#writer = new CursorWriter(destination.id, deps, this.#aborting.signal)
+    this.#backlog = new Backlog(destination, disabledAt, this.#writer, deps)
     this.#sender = sender
     this.#deps = deps
   }
@@ -127,16 +135,6 @@ export class Forwarder {
     await this.#sender.close()
   }
 
-  /** Skips everything up to the horizon, on the record. Only while the loop is not running. */
-  async abandonBacklog(failingForMs: number): Promise<void> {
-    const ranges: LoggedRange[] = []
-    for (const stream of this.#streams) {
-      const range = await this.#skipToHorizon(stream)
-      if (range) ranges.push(range)
-    }
-    if (ranges.length > 0) this.#deps.reporter.abandoned(ranges, failingForMs)
-  }
-
   async #run(): Promise<void> {
     const stopping = this.#stopping.signal
     while (!stopping.aborted) {
@@ -179,6 +177,7 @@ export class Forwarder {
   async #turn(): Promise<void> {
     const seat = await this.#deps.lanes.enter(this.failing ? 'failing' : 'healthy', this.#stopping.signal)
     try {
+      await this.#backlog.judgeDisabledTime(this.#streams)
       const stream = this.#nextStream()
       if (!stream) return
       // To the back: each log type gets its turn.
@@ -203,7 +202,7 @@ export class Forwarder {
         }
         const ahead = Math.min(freezeAhead, maxCatchupBatches - sent)
         const round = await stream.next(ahead, seat, this.#aborting.signal)
-        await this.#write(stream, accepted, round)
+        await this.#writer.write(stream, accepted, round)
         accepted = undefined
         if (round.length === 0) break
         sent += round.length
@@ -212,7 +211,7 @@ export class Forwarder {
       }
       whole = true
     } finally {
-      if (accepted) await this.#write(stream, accepted, [])
+      if (accepted) await this.#writer.write(stream, accepted, [])
       if (whole) stream.rest()
       else stream.rewind()
     }
@@ -223,59 +222,54 @@ export class Forwarder {
    * returned for the write that freezes the next round; undefined when the round was not completed.
    */
   async #sendRound(stream: Stream, round: readonly Batch[], seat: Seat): Promise<Settlement | undefined> {
-    const flights: Promise<Landing>[] = []
+    const flights = new Flights({
+      round,
+      maxInFlight: this.destination.delivery.maxInFlight,
+      launch: (batch) => this.#launch(batch, seat),
+      clearance: () => this.#clearance(),
+    })
     for (const [index, batch] of round.entries()) {
-      await this.#launchUpTo(index + this.destination.delivery.maxInFlight, round, flights, seat)
-      const landing = await flights[index]
+      const landing = await flights.landing(index)
       // It shall stop; the batch stays frozen.
       if (!landing) return undefined
-      const others = round.slice(index + 1)
       if ('error' in landing) {
-        await Promise.all(flights)
+        await flights.acceptedAfter(index)
         throw landing.error
       }
-      const settlement = await this.#land(stream, batch, landing, others, flights.slice(index + 1))
-      if (!settlement) return undefined
+      const others = round.slice(index + 1)
+      const { settlement, failure } = this.#land(batch, landing)
+      if (failure) {
+        if (settlement) await this.#writer.write(stream, settlement, [batch, ...others])
+        // Batches beyond the failed one that were accepted are not sent again when their turn comes.
+        for (const { id } of await flights.acceptedAfter(index)) this.#acceptedAhead.add(id)
+        await this.#fail(batch, failure)
+        return undefined
+      }
       if (others.length === 0) return settlement
-      await this.#write(stream, settlement, others)
+      await this.#writer.write(stream, settlement, others)
     }
     return undefined
   }
 
-  async #launchUpTo(
-    count: number,
-    round: readonly Batch[],
-    flights: Promise<Landing>[],
-    seat: Seat,
-  ): Promise<void> {
-    for (const batch of round.slice(flights.length, count)) {
-      await this.#pace()
-      if (this.#stopping.signal.aborted) return
-      flights.push(this.#launch(batch, seat))
-    }
-  }
-
-  /** Takes in what came of the first open batch. Undefined when it was not accepted whole. */
-  async #land(
-    stream: Stream,
+  /** Decides what follows from an answer: what is settled, and the failure's effects if it is one. */
+  #land(
     batch: Batch,
     { outcome, durationMs }: Extract<Landing, { outcome: Outcome }>,
-    others: readonly Batch[],
-    otherFlights: readonly Promise<Landing>[],
-  ): Promise<Settlement | undefined> {
+  ): { settlement: Settlement | undefined; failure: readonly Effect[] | undefined } {
     const { clock, reporter, backoffScheduleMs, random } = this.#deps
-    const policy = { ...this.destination.delivery, scheduleMs: backoffScheduleMs }
-    this.#notBefore = clock.monotonic() + this.destination.delivery.interBatchDelayMs
-    const { health, effects } = decide(
-      this.#health,
-      outcome,
-      batch.events.length,
-      policy,
-      clock.now(),
-      random(),
-    )
+    const { delivery } = this.destination
+    if (batch.events.length === 0) {
+      // Nothing was sent, so nothing is known of the destination's health.
+      reporter.skipped(batch.logType, batch.skipped)
+      reporter.deadLettered(batch.logType, batch.deadLetters)
+      return { settlement: settlementOf(batch, 0, []), failure: undefined }
+    }
+    const policy = { ...delivery, scheduleMs: backoffScheduleMs }
+    this.#notBefore = clock.monotonic() + delivery.interBatchDelayMs
+    const decision = decide(this.#health, outcome, batch.events.length, policy, clock.now(), random())
+    this.#health = decision.health
     let settlement: Settlement | undefined
-    for (const effect of effects) {
+    for (const effect of decision.effects) {
       if (effect.kind === 'settle') {
         settlement = settlementOf(batch, effect.count, effect.refused)
         reporter.skipped(batch.logType, settlement.skipped)
@@ -285,27 +279,8 @@ export class Forwarder {
         reporter.recovered(effect.failures, effect.failingForMs)
       }
     }
-    const failed = effects.some(({ kind }) => kind === 'failed')
-    if (!failed) {
-      this.#health = health
-      return settlement
-    }
-    if (settlement) await this.#write(stream, settlement, [batch, ...others])
-    await this.#rememberAccepted(others, otherFlights)
-    this.#health = health
-    await this.#fail(batch, effects)
-    return undefined
-  }
-
-  /** Batches beyond a failed one that were accepted are not sent again when their turn comes. */
-  async #rememberAccepted(batches: readonly Batch[], flights: readonly Promise<Landing>[]): Promise<void> {
-    const landings = await Promise.all(flights)
-    for (const [index, landing] of landings.entries()) {
-      const batch = batches[index]
-      if (batch && 'outcome' in landing && landing.outcome.kind === 'accepted') {
-        this.#acceptedAhead.add(batch.id)
-      }
-    }
+    const failed = decision.effects.some(({ kind }) => kind === 'failed')
+    return { settlement, failure: failed ? decision.effects : undefined }
   }
 
   async #fail(batch: Batch, effects: readonly Effect[]): Promise<void> {
@@ -318,7 +293,7 @@ export class Forwarder {
           reporter.failed(batch, effect.outcome, effect.reason, this.#health)
           break
         case 'abandon':
-          await this.abandonBacklog(effect.failingForMs)
+          await this.#backlog.abandon(this.#streams, effect.failingForMs)
           break
         case 'hold':
           reporter.held(effect.failingForMs)
@@ -330,7 +305,7 @@ export class Forwarder {
         case 'disable':
           // The registry sees the disabled row and ends this forwarder.
           this.#stopping.abort()
-          await this.#retry(() =>
+          await this.#writer.retry(() =>
             this.#deps.store.disable(this.destination.id, this.destination.version, error),
           )
           break
@@ -345,62 +320,18 @@ export class Forwarder {
 
   #saveFailure(error: string): Promise<void> {
     const { id, version } = this.destination
-    return this.#retry(() => this.#deps.store.saveFailure(id, version, this.#health, error))
-  }
-
-  async #skipToHorizon(stream: Stream): Promise<LoggedRange | undefined> {
-    const { reader, horizon } = stream.source
-    const from = stream.position
-    if (!reader || horizon === undefined || comparePositions(from, horizon) >= 0) return undefined
-    const count = await this.#retry(() =>
-      reader.count(stream.scopeAfter(from), { after: from, upTo: horizon }),
-    )
-    const range = { from, to: horizon, count, reason: 'backlog_expired' }
-    const settlement = { to: horizon, skipped: count > 0 ? [range] : [], deadLetters: [], accepted: 0 }
-    await this.#write(stream, settlement, [])
-    stream.rewind()
-    return count > 0 ? { ...range, logType: stream.logType } : undefined
-  }
-
-  /** One write: settles what is given and freezes the ends of `unsettled`, the batches beyond it (I4). */
-  async #write(
-    stream: Stream,
-    settlement: Settlement | undefined,
-    unsettled: readonly Batch[],
-  ): Promise<void> {
-    const frozen = unsettled.map(({ to }) => to)
-    const freezes = frozen.some((end) => !stream.frozen.includes(end))
-    if (!settlement && !freezes && frozen.length === stream.frozen.length) return
-    const to = settlement?.to ?? stream.position
-    await this.#retry(() =>
-      this.#deps.store.move({
-        destinationId: this.destination.id,
-        logType: stream.logType,
-        from: stream.position,
-        to,
-        frozen,
-        skipped: settlement?.skipped ?? [],
-        deadLetters: settlement?.deadLetters ?? [],
-        accepted: (settlement?.accepted ?? 0) > 0,
-        // Skipping and freezing wait for the disk; settling alone may be lost with it and is then repeated.
-        durable: freezes || (settlement !== undefined && settlement.accepted === 0),
-      }),
-    )
-    stream.settled(to, frozen)
-  }
-
-  #retry<T>(work: () => Promise<T>): Promise<T> {
-    return this.#deps.availability.retry(work, this.#aborting.signal)
+    return this.#writer.retry(() => this.#deps.store.saveFailure(id, version, this.#health, error))
   }
 
   #othersWait(stream: Stream, seat: Seat): boolean {
     return seat.contended || this.#streams.some((other) => other !== stream && other.awake)
   }
 
-  /** Keeps the pause between two batches, over turns too. */
-  async #pace(): Promise<void> {
+  /** Keeps the pause between two batches, over turns too; false when it shall stop. */
+  async #clearance(): Promise<boolean> {
     const waitMs = this.#notBefore - this.#deps.clock.monotonic()
     if (waitMs > 0) await sleep(waitMs, this.#stopping.signal)
+    return !this.#stopping.signal.aborted
   }
 
   async #launch(batch: Batch, seat: Seat): Promise<Landing> {

@@ -62,6 +62,11 @@ export class Seat {
     const wanted = Math.min(bytes, budget.size)
     if (this.#held === 0) await budget.acquire(wanted, signal)
     else if (!budget.tryAcquire(wanted)) return false
+    if (budget !== this.#lane.bytes) {
+      // It moved aside while it waited.
+      budget.release(wanted)
+      this.#lane.bytes.adjust(wanted)
+    }
     this.#held += wanted
     return true
   }

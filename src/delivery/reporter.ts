@@ -52,8 +52,8 @@ export class Reporter {
     this.#delivered.events += events
     this.#delivered.batches += 1
     this.#delivered.bytes += batch.bytes
-    if (this.#lastSummary === undefined) return this.summarise()
-    const waitMs = this.#lastSummary + LOG_AGAIN_MS - this.#clock.monotonic()
+    const summariseAt = this.#lastSummary === undefined ? 0 : this.#lastSummary + LOG_AGAIN_MS
+    const waitMs = summariseAt - this.#clock.monotonic()
     if (waitMs <= 0) this.summarise()
     else this.#summaryTimer ??= setTimeout(() => this.summarise(), waitMs).unref()
   }

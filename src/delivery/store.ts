@@ -160,15 +160,18 @@ export class DeliveryStore {
         AND EXISTS (SELECT FROM spillway.destinations WHERE id = ${destinationId} AND version = ${version})`
   }
 
-  /** The row can be used again, or the time it was disabled has been judged. */
+  /** The row can be used again. */
   async markUsable(destinationId: number): Promise<void> {
     await this.#sql`
-      UPDATE spillway.delivery_state SET
-        last_error = CASE WHEN status = 'invalid' THEN NULL ELSE last_error END,
-        last_error_at = CASE WHEN status = 'invalid' THEN NULL ELSE last_error_at END,
-        status = CASE WHEN status = 'invalid' THEN 'active' ELSE status END,
-        disabled_at = NULL
-      WHERE destination_id = ${destinationId}`
+      UPDATE spillway.delivery_state SET status = 'active', last_error = NULL, last_error_at = NULL
+      WHERE destination_id = ${destinationId} AND status = 'invalid'`
+  }
+
+  /** The time it was disabled has been judged. */
+  async clearDisabledAt(destinationId: number): Promise<void> {
+    await this.#sql`
+      UPDATE spillway.delivery_state SET disabled_at = NULL
+      WHERE destination_id = ${destinationId} AND status <> 'disabled'`
   }
 
   #epochMs(column: string) {

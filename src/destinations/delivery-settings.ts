@@ -14,6 +14,24 @@ export interface DeliverySettings {
   readonly onBacklogExpiry: 'skip' | 'hold'
 }
 
+type ConfiguredSettings = Pick<
+  DeliverySettings,
+  'batchSize' | 'maxCatchupBatches' | 'interBatchDelayMs' | 'maxBacklogAgeMs'
+>
+
+/** What holds where a row says nothing: the environment's settings, one batch at a time, no backlog held. */
+export function deliveryDefaults(config: ConfiguredSettings): DeliverySettings {
+  const { batchSize, maxCatchupBatches, interBatchDelayMs, maxBacklogAgeMs } = config
+  return {
+    batchSize,
+    maxCatchupBatches,
+    interBatchDelayMs,
+    maxInFlight: 1,
+    maxBacklogAgeMs,
+    onBacklogExpiry: 'skip',
+  }
+}
+
 const dayMs = 86_400_000
 
 /** Throws `DestinationConfigError` with paths below `delivery`. */

@@ -59,6 +59,7 @@ export function sizeExpression(column: Column, alias: string): string | undefine
   switch (column.type) {
     case 'text':
     case 'character varying':
+    case 'character':
     case 'bytea':
       return `coalesce(octet_length(${reference}), 0)`
     case 'json':

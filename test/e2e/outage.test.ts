@@ -155,3 +155,19 @@ it('skips the backlog of a destination that was disabled for longer than its max
   await daemon.stop()
   expect(receiver.requests.flatMap(({ body }) => JSON.parse(body.toString()))).toHaveLength(2)
 })
+
+it('judges the time a destination was disabled also when it is enabled while no daemon runs', async () => {
+  const { url, sql, receiver, write } = await setUp()
+  const id = await insertDestination(sql, { url: receiver.url })
+  await sql`UPDATE spillway.destinations SET enabled = false WHERE id = ${id}`
+  await write(9)
+  await sql`UPDATE spillway.delivery_state SET disabled_at = now() - interval '25 hours'`
+  await sql`UPDATE spillway.destinations SET enabled = true WHERE id = ${id}`
+  const daemon = await startDaemon(url, quick)
+  expect(await daemon.logged('backlog.abandoned')).toMatchObject({ event_count: 9 })
+  await write(2)
+  await settled(sql, id, null)
+  await daemon.stop()
+  expect(receiver.requests.flatMap(({ body }) => JSON.parse(body.toString()))).toHaveLength(2)
+  expect(await sql`SELECT disabled_at FROM spillway.delivery_state`).toEqual([{ disabled_at: null }])
+})

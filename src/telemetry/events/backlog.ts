@@ -5,7 +5,7 @@ import { durationMs, integer, oneOf, ranges, text } from './field.ts'
 export const backlogEvents = {
   'backlog.abandoned': {
     level: 'warn',
-    message: 'Skipped {event_count} events of {name} after failures for {failing_for_ms} ms.',
+    message: 'Skipped the backlog of {name} after {failing_for_ms} ms of failure, events: {event_count}.',
     meaning:
       'The destination failed without a break for its whole `maxBacklogAgeMs`. Its cursors went to the horizon; ' +
       'the ranges are in `skipped_ranges` and the rows still in the source.',
@@ -27,7 +27,7 @@ export const backlogEvents = {
   },
   'events.skipped': {
     level: 'warn',
-    message: 'Skipped {event_count} {log_type} events of {name}: {reason}.',
+    message: 'Skipped {log_type} events of {name} ({reason}), events: {event_count}.',
     meaning: 'Events that the receiver would drop without saying so were not sent. The range is recorded.',
     action: 'Catch up sooner. Where the limit is on age, these events can only go to another destination.',
     fields: {

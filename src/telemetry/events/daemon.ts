@@ -14,7 +14,7 @@ export const daemonEvents = {
   },
   'daemon.started': {
     level: 'info',
-    message: 'Started with {sources} sources and {destinations} destinations.',
+    message: 'Started; sources: {sources}, destinations: {destinations}.',
     meaning: 'The daemon forwards events.',
     action: 'Nothing.',
     fields: {

@@ -84,7 +84,7 @@ export const destinationEvents = {
   },
   'batch.delivered': {
     level: 'debug',
-    message: 'Delivered {events} {log_type} events to {name}.',
+    message: 'Delivered a batch of {log_type} to {name}, events: {events}.',
     meaning: 'A batch was accepted and settled.',
     action: 'Nothing. The same numbers come summed up in `destination.delivered`.',
     fields: {
@@ -99,7 +99,7 @@ export const destinationEvents = {
   },
   'destination.delivered': {
     level: 'info',
-    message: 'Delivered {events} events to {name}.',
+    message: 'Delivered to {name}, events: {events}.',
     meaning:
       'What was accepted since the last such line; at most one every 30 s, none when there was nothing.',
     action: 'Nothing.',

@@ -87,6 +87,47 @@ describe('bytes', () => {
   test('of failing destinations are never those of healthy ones', async () => {
     const lanes = new Lanes(sizes)
     const failing = await lanes.enter('failing', never)
+    failing.hold(1_000)
+    const healthy = await lanes.enter('healthy', never)
+    expect(await healthy.reserve(100, never)).toBe(true)
+  })
+
+  test('go aside with a slow request, and stay with it where there is no room for them', async () => {
+    const lanes = new Lanes({ ...sizes, healthy: lane(3) })
+    const [slow, other, third] = await Promise.all([
+      lanes.enter('healthy', never),
+      lanes.enter('healthy', never),
+      lanes.enter('healthy', never),
+    ])
+    await slow.reserve(60, never)
+    const waiting = other.reserve(60, never)
+    expect(await settled(waiting)).toBe(false)
+    slow.stepAside()
+    expect(await waiting).toBe(true)
+    other.stepAside()
+    const last = third.reserve(60, never)
+    expect(await settled(last)).toBe(false)
+    slow.leave()
+    other.stepAside()
+    expect(await last).toBe(true)
+  })
+
+  test('waited for while a request steps aside are paid for once, and come back to where they were taken', async () => {
+    const lanes = new Lanes(sizes)
+    const [one, other] = await Promise.all([lanes.enter('healthy', never), lanes.enter('healthy', never)])
+    await one.reserve(100, never)
+    const waiting = other.reserve(100, never)
+    other.stepAside()
+    one.leave()
+    await waiting
+    other.leave()
+    const next = await lanes.enter('healthy', never)
+    expect(await settled(next.reserve(100, never))).toBe(true)
+  })
+
+  test('of failing destinations are never those of healthy ones', async () => {
+    const lanes = new Lanes(sizes)
+    const failing = await lanes.enter('failing', never)
     await failing.reserve(100, never)
     const healthy = await lanes.enter('healthy', never)
     expect(await healthy.reserve(100, never)).toBe(true)

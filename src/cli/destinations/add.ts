@@ -1,0 +1,84 @@
+/** `spillway destinations add`: checks a destination as the daemon would, then inserts it. */
+import { readFile } from 'node:fs/promises'
+import { text } from 'node:stream/consumers'
+import { destinationTypes } from '../../app.ts'
+import { typed } from '../../db/client.ts'
+import { destinations } from '../../db/schema.ts'
+import { ConfigError } from '../../errors.ts'
+import { type AddCommand, type CommandContext, writeJson, writeLine } from '../command.ts'
+import { withSession } from '../session.ts'
+import { printable } from '../table.ts'
+import { type Draft, type DraftOptions, parseDraft } from './draft.ts'
+import { orgText } from './find.ts'
+import { readRules } from './rules.ts'
+
+interface Options extends DraftOptions {
+  readonly configFile?: string
+  readonly json?: true
+}
+
+const example = `
+Example:
+  spillway destinations add --name "acme webhook" --org acme --type http \\
+    --log-types request,action --config '{"url": "https://example.com/audit"}'
+
+A config with credentials is better given with --config-file: arguments show in the list of processes.`
+
+export const addAdd: AddCommand = (group, context) => {
+  const types = destinationTypes.map(({ type }) => type).join(', ')
+  group
+    .command('add')
+    .description('add a destination')
+    .option('--name <name>', 'what people call it (required)')
+    .option('--type <type>', `one of ${types} (required)`)
+    .option('--log-types <list>', 'what it gets, such as request,action (required)')
+    .option('--org <org>', 'the org whose events it gets; this or --all-orgs')
+    .option('--all-orgs', "it gets every org's events: the operator's own destination")
+    .option('--config <json>', 'settings of its type')
+    .option('--config-file <path>', 'read them from a file, or from stdin with -')
+    .option('--start-from <when>', 'now, beginning, or an ISO 8601 instant', 'now')
+    .option('--delivery <json>', 'settings that differ from the daemon\'s, such as {"batchSize": 100}')
+    .option('--disabled', 'add it switched off')
+    .option('--json', 'print JSON')
+    .addHelpText('after', example)
+    .action(async (options: Options) => {
+      const config = await readConfig(options, context)
+      const { id, draft } = await withSession(context.env, async (session) => {
+        const { sql } = session
+        const rules = await readRules(sql, session.config)
+        const draft = parseDraft({ ...options, ...(config !== undefined && { config }) }, rules)
+        await session.markSeparateSource()
+        const values = { ...draft, logTypes: [...draft.logTypes] }
+        const [row] = await typed(sql).insert(destinations).values(values).returning({ id: destinations.id })
+        if (row === undefined) throw new Error('The database took the row and gave no id.')
+        return { id: row.id, draft }
+      })
+      if (options.json) writeJson(context.stdout, { id })
+      else for (const line of told(id, draft)) writeLine(context.stdout, line)
+    })
+}
+
+async function readConfig(options: Options, { stdin }: CommandContext): Promise<string | undefined> {
+  const { config, configFile } = options
+  if (configFile === undefined) return config
+  const field = '--config-file'
+  if (config !== undefined) throw new ConfigError([{ field, problem: 'contradicts --config; give one' }])
+  if (configFile === '-') return text(stdin ?? process.stdin)
+  try {
+    return await readFile(configFile, 'utf8')
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
+    throw new ConfigError([{ field, problem: `cannot be read (${code})` }])
+  }
+}
+
+function told(id: number, { name, type, orgId, logTypes, startFrom, enabled }: Draft): string[] {
+  const since = startFrom === 'now' ? 'from now on' : `from ${startFrom} on`
+  return [
+    printable(`Added destination ${id}: ${name} (${type}), ${logTypes.join(', ')} of ${orgText(orgId)}.`),
+    enabled
+      ? `A running daemon takes it up within a second; it gets events ${since}.`
+      : `It is disabled. Its events wait ${since}, until \`spillway destinations enable ${id}\`.`,
+    `Try it with \`spillway destinations test ${id}\`.`,
+  ]
+}

@@ -1,0 +1,76 @@
+/**
+ * The connections of one command: opened when they are needed, closed whatever happens. Where the
+ * environment names no database the embedded server is started for as long as the command runs, unless a
+ * daemon runs it already.
+ */
+import { type Config, parseConfig } from '../config.ts'
+import { connectSource, connectState, type Sql, type TextSql } from '../db/client.ts'
+import { openDatabase } from '../db/database.ts'
+import { HorizonStore } from '../sources/horizon-store.ts'
+import { explainDatabaseError } from './database-error.ts'
+import { requireSchema } from './schema.ts'
+
+export interface Session {
+  readonly config: Config
+  /** Spillway's own tables, at the schema of this version. */
+  readonly sql: Sql
+  /** The audit tables. */
+  source(): Promise<TextSql>
+  /**
+   * Before rows are written whose triggers look at audit tables: where those are in another database, the
+   * triggers must know. The daemon says so at every start, but it may never have run yet.
+   */
+  markSeparateSource(): Promise<void>
+}
+
+const pool = { applicationName: 'spillway cli', max: 2 }
+/** For what the server still has to say when the command is done. */
+const closeSeconds = 2
+
+/** Throws `ConfigError`, `CommandError` for a database that cannot be used, and what `work` throws. */
+export async function withSession<T>(
+  env: NodeJS.ProcessEnv,
+  work: (session: Session) => Promise<T>,
+): Promise<T> {
+  const config = parseConfig(env)
+  const database = await openDatabase(config.databaseUrl)
+  const sourceUrl = config.sourceDatabaseUrl ?? database.url
+  const sql = connectState(database.url, pool)
+  let sourceSql: TextSql | undefined
+  try {
+    await explained('DATABASE_URL', database.url, () => requireSchema(sql))
+    return await explained('DATABASE_URL', database.url, () =>
+      work({
+        config,
+        sql,
+        async source() {
+          sourceSql ??= connectSource(sourceUrl, pool)
+          const connected = sourceSql
+          const variable =
+            config.sourceDatabaseUrl === undefined ? 'DATABASE_URL' : 'SPILLWAY_SOURCE_DATABASE_URL'
+          await explained(variable, sourceUrl, () => connected`SELECT 1`)
+          return connected
+        },
+        async markSeparateSource() {
+          // Without the variable nothing is known: the daemon's environment may have it.
+          if (config.sourceDatabaseUrl !== undefined) await new HorizonStore(sql).saveSeparateSource(true)
+        },
+      }),
+    )
+  } finally {
+    await Promise.all([sql.end({ timeout: closeSeconds }), sourceSql?.end({ timeout: closeSeconds })])
+    await database.close()
+  }
+}
+
+async function explained<T>(
+  variable: 'DATABASE_URL' | 'SPILLWAY_SOURCE_DATABASE_URL',
+  url: string,
+  work: () => PromiseLike<T>,
+): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw explainDatabaseError(error, variable, url)
+  }
+}

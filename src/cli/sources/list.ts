@@ -1,0 +1,101 @@
+/** `spillway sources list`: every registered audit table, and whether it can be read. */
+import { eq } from 'drizzle-orm'
+import { type Sql, typed } from '../../db/client.ts'
+import { sourceState, sources } from '../../db/schema.ts'
+import { SourceError } from '../../errors.ts'
+import { type AddCommand, writeJson, writeLine } from '../command.ts'
+import { withSession } from '../session.ts'
+import { printable, renderTable, type TableColumn, terminalWidth } from '../table.ts'
+import { probeSource } from './probe.ts'
+
+type Row = Awaited<ReturnType<typeof select>>[number]
+type ProbedRow = Row & { readonly problem?: SourceError }
+
+export const addList: AddCommand = (group, { env, stdout }) => {
+  group
+    .command('list')
+    .description('list sources, and whether each can be read')
+    .option('--json', 'print JSON')
+    .action(async ({ json }: { json?: true }) => {
+      const rows = await withSession(env, async ({ sql, source }) => {
+        const sourceSql = await source()
+        const probed: ProbedRow[] = []
+        for (const row of await select(sql)) {
+          const problem = await problemOf(() => probeSource(sourceSql, row))
+          probed.push(problem === undefined ? row : { ...row, problem })
+        }
+        return probed
+      })
+      if (json) {
+        writeJson(stdout, rows.map(toJson))
+        return
+      }
+      for (const line of renderTable(columns, rows, terminalWidth(stdout))) writeLine(stdout, line)
+      for (const { problem } of rows) {
+        if (!problem) continue
+        writeLine(stdout)
+        writeLine(stdout, printable(problem.message))
+        writeLine(stdout, printable(problem.hint))
+      }
+    })
+}
+
+function select(sql: Sql) {
+  return typed(sql)
+    .select({
+      logType: sources.logType,
+      relation: sources.relation,
+      idColumn: sources.idColumn,
+      orgColumn: sources.orgColumn,
+      timestampColumn: sources.timestampColumn,
+      ordering: sources.ordering,
+      excludeColumns: sources.excludeColumns,
+      enabled: sources.enabled,
+      horizon: sourceState.horizon,
+    })
+    .from(sources)
+    .leftJoin(sourceState, eq(sourceState.logType, sources.logType))
+    .orderBy(sources.logType)
+}
+
+async function problemOf(probe: () => Promise<unknown>): Promise<SourceError | undefined> {
+  try {
+    await probe()
+    return undefined
+  } catch (error) {
+    if (error instanceof SourceError) return error
+    throw error
+  }
+}
+
+const columns: readonly TableColumn<ProbedRow>[] = [
+  { heading: 'LOG TYPE', value: ({ logType }) => logType },
+  { heading: 'RELATION', value: ({ relation }) => relation, shrinks: true },
+  { heading: 'ORDERING', value: ({ ordering }) => ordering },
+  { heading: 'ID', value: ({ idColumn }) => idColumn, shrinks: true },
+  { heading: 'ORG', value: ({ orgColumn }) => orgColumn ?? '(none)', shrinks: true },
+  { heading: 'TIMESTAMP', value: ({ timestampColumn }) => timestampColumn, shrinks: true },
+  { heading: 'EXCLUDED', value: ({ excludeColumns }) => excludeColumns.join(','), shrinks: true },
+  { heading: 'HORIZON', value: ({ horizon }) => horizon ?? '', align: 'right' },
+  {
+    heading: 'STATE',
+    value: ({ enabled, problem }) => (problem ? 'unreadable' : enabled ? 'ok' : 'disabled'),
+  },
+]
+
+function toJson(row: ProbedRow) {
+  return {
+    log_type: row.logType,
+    relation: row.relation,
+    ordering: row.ordering,
+    id_column: row.idColumn,
+    org_column: row.orgColumn,
+    timestamp_column: row.timestampColumn,
+    exclude_columns: row.excludeColumns,
+    enabled: row.enabled,
+    horizon: row.horizon,
+    readable: row.problem === undefined,
+    problem: row.problem?.message ?? null,
+    hint: row.problem?.hint ?? null,
+  }
+}

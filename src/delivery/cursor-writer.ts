@@ -1,0 +1,56 @@
+/** Moves the cursors of one destination: every move is one write, tried until the database has taken it. */
+import type { Availability } from '../db/availability.ts'
+import type { Batch } from './batch.ts'
+import type { Settlement } from './settlement.ts'
+import type { DeliveryStore } from './store.ts'
+import type { Stream } from './stream.ts'
+
+export interface CursorWriterDeps {
+  readonly store: DeliveryStore
+  readonly availability: Availability
+}
+
+export class CursorWriter {
+  readonly #destinationId: number
+  readonly #deps: CursorWriterDeps
+  readonly #signal: AbortSignal
+
+  /** When `signal` aborts, a write that waits for the database is given up. */
+  constructor(destinationId: number, deps: CursorWriterDeps, signal: AbortSignal) {
+    this.#destinationId = destinationId
+    this.#deps = deps
+    this.#signal = signal
+  }
+
+  /** Settles what is given and freezes the ends of `unsettled`, the batches beyond it (I4). */
+  async write(
+    stream: Stream,
+    settlement: Settlement | undefined,
+    unsettled: readonly Batch[],
+  ): Promise<void> {
+    const frozen = unsettled.map(({ to }) => to)
+    const freezes = frozen.some((end) => !stream.frozen.includes(end))
+    if (!settlement && !freezes && frozen.length === stream.frozen.length) return
+    const to = settlement?.to ?? stream.position
+    await this.retry(() =>
+      this.#deps.store.move({
+        destinationId: this.#destinationId,
+        logType: stream.logType,
+        from: stream.position,
+        to,
+        frozen,
+        skipped: settlement?.skipped ?? [],
+        deadLetters: settlement?.deadLetters ?? [],
+        accepted: (settlement?.accepted ?? 0) > 0,
+        // Skipping and freezing wait for the disk; settling alone may be lost with it and is then repeated.
+        durable: freezes || (settlement !== undefined && settlement.accepted === 0),
+      }),
+    )
+    stream.settled(to, frozen)
+  }
+
+  /** For other writes about the destination; `work` must bear being run again. */
+  retry<T>(work: () => Promise<T>): Promise<T> {
+    return this.#deps.availability.retry(work, this.#signal)
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * The batches of a round on their way, a few at once, their answers taken in order. With one at a time a
+ * batch leaves when the one before it has landed.
+ */
+import type { Outcome } from '../../providers/provider.ts'
+import type { Batch } from './batch.ts'
+
+export type Landing =
+  | { readonly outcome: Outcome; readonly durationMs: number }
+  /** The attempt was aborted, or the daemon itself failed: nothing is known of the batch. */
+  | { readonly error: unknown }
+
+export interface FlightsOptions {
+  readonly round: readonly Batch[]
+  readonly maxInFlight: number
+  /** Never rejects. */
+  launch(batch: Batch): Promise<Landing>
+  /** Before each launch: waits out the pause between batches. False: launch no more. */
+  clearance(): Promise<boolean>
+}
+
+export class Flights {
+  readonly #options: FlightsOptions
+  readonly #landings: Promise<Landing>[] = []
+
+  constructor(options: FlightsOptions) {
+    this.#options = options
+  }
+
+  /** What came of batch `index` of the round; undefined when it was not launched any more. */
+  async landing(index: number): Promise<Landing | undefined> {
+    const { round, maxInFlight, launch, clearance } = this.#options
+    for (const batch of round.slice(this.#landings.length, index + maxInFlight)) {
+      if (!(await clearance())) break
+      this.#landings.push(launch(batch))
+    }
+    return this.#landings[index]
+  }
+
+  /** Waits for all that are still on their way; the batches after `index` that were accepted. */
+  async acceptedAfter(index: number): Promise<Batch[]> {
+    const landings = await Promise.all(this.#landings)
+    return this.#options.round.filter((_, other) => {
+      const landing = landings[other]
+      return (
+        other > index && landing !== undefined && 'outcome' in landing && landing.outcome.kind === 'accepted'
+      )
+    })
+  }
+}

@@ -1,0 +1,46 @@
+/** Runs a command as `main.ts` does, with its streams kept: `await spillway(['sources', 'list'], { env })`. */
+import { Readable, Writable } from 'node:stream'
+import { runProgram } from '../../../src/cli/program.ts'
+
+export interface Ran {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface RunOptions {
+  readonly env: NodeJS.ProcessEnv
+  readonly stdin?: string
+  readonly signal?: AbortSignal
+  /** Columns of the terminal; without it stdout is a pipe. */
+  readonly columns?: number
+}
+
+export async function spillway(args: readonly string[], options: RunOptions): Promise<Ran> {
+  const stdout = collector(options.columns)
+  const stderr = collector(undefined)
+  const code = await runProgram(args, {
+    env: options.env,
+    stdout: stdout.stream,
+    stderr: stderr.stream,
+    ...(options.stdin !== undefined && { stdin: Readable.from([options.stdin]) }),
+    signal: options.signal ?? new AbortController().signal,
+  })
+  return { code, stdout: stdout.text(), stderr: stderr.text() }
+}
+
+function collector(columns: number | undefined) {
+  const chunks: string[] = []
+  const stream = new Writable({
+    write(chunk: Buffer, _, done) {
+      chunks.push(chunk.toString())
+      done()
+    },
+  })
+  const terminal = columns === undefined ? {} : { isTTY: true, columns }
+  return {
+    // The commands use of a terminal only what is given here.
+    stream: Object.assign(stream, terminal) as unknown as NodeJS.WriteStream,
+    text: () => chunks.join(''),
+  }
+}
