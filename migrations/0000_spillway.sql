@@ -80,10 +80,11 @@ CREATE TABLE spillway.cursors (
   position text NOT NULL,
   -- Upper bounds of the batches that are frozen beyond the position, in order (I4).
   frozen text[] NOT NULL DEFAULT '{}',
-  -- While the position lies below start_until, rows written by transactions before start_xid are older
-  -- than the destination and none of its business. Both are NULL when the start needs no such care.
-  start_xid xid8,
+  -- Up to start_until there are rows older than the destination, which are none of its business: those of
+  -- transactions before start_xid, and those in start_seen. All are NULL when the start needs no such care.
   start_until text,
+  start_xid xid8,
+  start_seen int8multirange,
   updated_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (destination_id, log_type)
 );

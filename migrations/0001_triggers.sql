@@ -7,7 +7,8 @@
 --
 -- The highest visible id is "now" unless a transaction still open has drawn a lower one. Such a transaction
 -- holds a lock on a sequence (see docs/ARCHITECTURE.md, "Horizon"). Then the cursor starts lower, at the
--- horizon the daemon last stored, and start_xid tells the old rows above it from the new ones.
+-- horizon the daemon last stored, and what is there already above it is left out: the ids seen now, and
+-- whatever was written by transactions before the oldest open one.
 CREATE FUNCTION spillway.seed_cursor(p_destination_id bigint, p_log_type text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -17,6 +18,8 @@ DECLARE
   lowest bigint;
   stored_horizon text;
   writers_open boolean;
+  start bigint;
+  seen int8multirange;
 BEGIN
   SELECT * INTO source FROM spillway.sources s WHERE s.log_type = p_log_type AND s.ordering = 'id';
   IF NOT FOUND OR (SELECT separate_source FROM spillway.settings) THEN
@@ -38,21 +41,54 @@ BEGIN
       AND c.oid <> pg_get_serial_sequence('spillway.destinations', 'id')::regclass
   ) INTO writers_open;
   SELECT horizon INTO stored_horizon FROM spillway.source_state WHERE log_type = p_log_type;
-  INSERT INTO spillway.cursors (destination_id, log_type, position, start_xid, start_until)
+  start := coalesce(highest, 0);
+  IF writers_open AND highest IS NOT NULL THEN
+    -- A horizon above every row belongs to a former life of the table.
+    start := CASE WHEN stored_horizon::bigint <= highest THEN stored_horizon::bigint ELSE least(0, lowest - 1) END;
+    -- Bounded, because the insert waits for it. Rows further back are as good as surely older than start_xid.
+    EXECUTE format('SELECT range_agg(int8range(%1$I, %1$I, ''[]'')) FROM %2$s WHERE %1$I > $1',
+                   source.id_column, audit_table)
+      INTO seen USING greatest(start, highest - 100000);
+  END IF;
+  INSERT INTO spillway.cursors (destination_id, log_type, position, start_until, start_xid, start_seen)
   VALUES (
     p_destination_id,
     p_log_type,
-    CASE WHEN writers_open AND highest IS NOT NULL
-      THEN coalesce(stored_horizon, least(0, lowest - 1)::text)
-      ELSE coalesce(highest, 0)::text END,
+    start::text,
+    CASE WHEN writers_open THEN coalesce(highest, 0)::text END,
     CASE WHEN writers_open THEN pg_snapshot_xmin(pg_current_snapshot()) END,
-    CASE WHEN writers_open THEN coalesce(highest, 0)::text END
+    CASE WHEN writers_open THEN coalesce(seen, '{}') END
   )
   ON CONFLICT DO NOTHING;
 EXCEPTION WHEN undefined_table OR undefined_column OR undefined_function OR cannot_coerce
   OR invalid_text_representation OR numeric_value_out_of_range OR insufficient_privilege OR invalid_name THEN
   -- The source is unusable as it is registered. The daemon says so; the insert must not fail for it.
   RETURN;
+END
+$$;
+--> statement-breakpoint
+-- Ends cursors whose positions mean nothing any more. What they had not settled yet is recorded (I5); how many
+-- events that are cannot be known, since some may not have appeared.
+CREATE FUNCTION spillway.drop_cursors(p_log_type text, p_relation text, p_id_column text,
+                                      p_destination_id bigint, p_reason text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  highest text;
+BEGIN
+  BEGIN
+    IF NOT (SELECT separate_source FROM spillway.settings) AND to_regclass(p_relation) IS NOT NULL THEN
+      EXECUTE format('SELECT max(%I)::text FROM %s', p_id_column, to_regclass(p_relation)) INTO highest;
+    END IF;
+  EXCEPTION WHEN undefined_table OR undefined_column OR undefined_function OR insufficient_privilege THEN
+    highest := NULL;
+  END;
+  INSERT INTO spillway.skipped_ranges (destination_id, log_type, from_position, to_position, event_count, reason)
+  SELECT c.destination_id, c.log_type, c.position, coalesce(highest, s.horizon, c.position), NULL, p_reason
+  FROM spillway.cursors c LEFT JOIN spillway.source_state s USING (log_type)
+  WHERE c.log_type = p_log_type AND (p_destination_id IS NULL OR c.destination_id = p_destination_id)
+    AND coalesce(coalesce(highest, s.horizon)::bigint > c.position::bigint, c.position <> '0');
+  DELETE FROM spillway.cursors c
+  WHERE c.log_type = p_log_type AND (p_destination_id IS NULL OR c.destination_id = p_destination_id);
 END
 $$;
 --> statement-breakpoint
@@ -105,7 +141,9 @@ BEGIN
     -- Kept when it is enabled again: the daemon judges by it whether the backlog is too old, then clears it.
     disabled_at = CASE WHEN NEW.enabled THEN disabled_at ELSE coalesce(disabled_at, now()) END
   WHERE destination_id = NEW.id;
-  DELETE FROM spillway.cursors c WHERE c.destination_id = NEW.id AND c.log_type <> ALL (NEW.log_types);
+  PERFORM spillway.drop_cursors(removed, s.relation, s.id_column, NEW.id, 'log_type_removed')
+  FROM unnest(OLD.log_types) AS removed LEFT JOIN spillway.sources s ON s.log_type = removed
+  WHERE removed <> ALL (NEW.log_types);
   PERFORM spillway.seed_cursor(NEW.id, log_type)
   FROM unnest(NEW.log_types) AS log_type
   WHERE log_type <> ALL (OLD.log_types);
@@ -138,12 +176,8 @@ CREATE TRIGGER qualify_relation BEFORE INSERT OR UPDATE OF relation ON spillway.
 CREATE FUNCTION spillway.source_repointed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  INSERT INTO spillway.skipped_ranges (destination_id, log_type, from_position, to_position, event_count, reason)
-  SELECT c.destination_id, c.log_type, c.position, coalesce(s.horizon, c.position), NULL, 'source_repointed'
-  FROM spillway.cursors c LEFT JOIN spillway.source_state s USING (log_type)
-  WHERE c.log_type = OLD.log_type AND coalesce(s.horizon, '0') <> c.position;
+  PERFORM spillway.drop_cursors(OLD.log_type, OLD.relation, OLD.id_column, NULL, 'source_repointed');
   DELETE FROM spillway.source_state WHERE log_type = OLD.log_type;
-  DELETE FROM spillway.cursors WHERE log_type = OLD.log_type;
   PERFORM spillway.seed_cursor(d.id, NEW.log_type)
   FROM spillway.destinations d WHERE NEW.log_type = ANY (d.log_types) AND d.start_from = 'now';
   -- Their forwarders hold positions of the old table: a new version makes the daemon start them anew.
@@ -170,3 +204,15 @@ $$;
 --> statement-breakpoint
 CREATE TRIGGER source_inserted AFTER INSERT ON spillway.sources
   FOR EACH ROW EXECUTE FUNCTION spillway.source_inserted();
+--> statement-breakpoint
+-- Registered anew, the log type may be another table.
+CREATE FUNCTION spillway.source_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM spillway.drop_cursors(OLD.log_type, OLD.relation, OLD.id_column, NULL, 'source_deleted');
+  RETURN OLD;
+END
+$$;
+--> statement-breakpoint
+CREATE TRIGGER source_deleted BEFORE DELETE ON spillway.sources
+  FOR EACH ROW EXECUTE FUNCTION spillway.source_deleted();

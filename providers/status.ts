@@ -9,7 +9,7 @@ import type { Accepted, Gone, HttpAnswer, HttpFailure, Rejected, Retry, Unauthor
 /** What one request can come to: everything but `partial`, which only a provider that sees items can know. */
 export type WholeOutcome = Accepted | Rejected | Retry | Unauthorized | Gone
 
-/** 1 h. The durable back-off never pauses longer than 30 min; a receiver that says "next week" is not heard. */
+/** 1 h, about twice the longest pause of the default back-off: a receiver that says "next week" is not heard. */
 const maxRetryAfterMs = 3_600_000
 
 /** `now` is epoch milliseconds; it is needed for a `Retry-After` that is a date. */

@@ -97,7 +97,7 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
     maxCatchupBatches: integer('SPILLWAY_MAX_CATCHUP_BATCHES', 20, 1, 100_000),
     interBatchDelayMs: integer('SPILLWAY_INTER_BATCH_DELAY_MS', 100, 0, 60 * MINUTE),
     backoffScheduleMs: parsed('SPILLWAY_BACKOFF_SCHEDULE_MS', DEFAULT_BACKOFF_MS, parseSchedule),
-    maxBacklogAgeMs: integer('SPILLWAY_MAX_BACKLOG_AGE_MS', 24 * 60 * MINUTE, 1, MAX_MS),
+    maxBacklogAgeMs: integer('SPILLWAY_MAX_BACKLOG_AGE_MS', 24 * 60 * MINUTE, 1, 365 * 24 * 60 * MINUTE),
     requestTimeoutMs: integer('SPILLWAY_REQUEST_TIMEOUT_MS', 30_000, 1, 60 * MINUTE),
     egressAllow: parsed('SPILLWAY_EGRESS_ALLOW', { cidrs: [], hosts: [] }, parseEgress),
     secretKeys: parsed<readonly SecretKey[]>('SPILLWAY_SECRET_KEYS', [], parseSecretKeys),

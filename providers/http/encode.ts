@@ -4,8 +4,8 @@ import type { Format, HttpConfig } from './config.ts'
 import { fillTemplate } from './template.ts'
 
 /**
- * 5 MB: 250 events of 20 kB. Many servers take less (nginx 1 MiB); they answer 413 and the daemon halves
- * the batch. A lower limit would declare events undeliverable that the receiver might well take.
+ * 5 MB: 250 events of 20 kB. Many servers take less (nginx 1 MiB) and answer 413; `delivery.batchSize` is
+ * for them. A lower limit would declare events undeliverable that the receiver might well take.
  */
 const maxBytes = 5_000_000
 

@@ -4,13 +4,18 @@ import { ConfigError } from '../errors.ts'
 import { describeError } from '../telemetry/sanitize.ts'
 import { version } from '../version.ts'
 import { type AddCommand, type CommandContext, CommandFailed, writeLine } from './command.ts'
-import { addDemo } from './demo/command.ts'
-import { addDestinations } from './destinations/index.ts'
-import { addMigrate } from './migrate.ts'
-import { addRun } from './run.ts'
-import { addSources } from './sources/index.ts'
 
-const commands: readonly AddCommand[] = [addRun, addMigrate, addDemo, addDestinations, addSources]
+/**
+ * Loaded when they are asked for: what one command needs, another one should not carry. Without a name that
+ * is known, e.g. for help, all of them are.
+ */
+const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
+  run: async () => (await import('./run.ts')).addRun,
+  migrate: async () => (await import('./migrate.ts')).addMigrate,
+  demo: async () => (await import('./demo/command.ts')).addDemo,
+  destinations: async () => (await import('./destinations/index.ts')).addDestinations,
+  sources: async () => (await import('./sources/index.ts')).addSources,
+}
 
 /** Runs one command and returns its exit code. Arguments without `node` and the script. */
 export async function runProgram(args: readonly string[], context: CommandContext): Promise<number> {
@@ -23,7 +28,11 @@ export async function runProgram(args: readonly string[], context: CommandContex
       writeOut: (text) => context.stdout.write(text),
       writeErr: (text) => context.stderr.write(text),
     })
-  for (const add of commands) add(program, context)
+  const named = Object.hasOwn(commands, args[0] ?? '') ? commands[args[0] ?? ''] : undefined
+  for (const load of named ? [named] : Object.values(commands)) {
+    const add = await load()
+    add(program, context)
+  }
   try {
     await program.parseAsync(args, { from: 'user' })
     return 0

@@ -31,9 +31,11 @@ const transientCodes = new Set([
   'ENETUNREACH',
 ])
 
+/** The error's own code, or that of what caused it. */
 export function errorCode(error: unknown): string | undefined {
-  if (typeof error !== 'object' || error === null || !('code' in error)) return undefined
-  return typeof error.code === 'string' ? error.code : undefined
+  if (typeof error !== 'object' || error === null) return undefined
+  if ('code' in error && typeof error.code === 'string') return error.code
+  return 'cause' in error ? errorCode(error.cause) : undefined
 }
 
 export function isTransient(error: unknown): boolean {

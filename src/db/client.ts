@@ -2,14 +2,11 @@
  * Connections. The state pool holds Spillway's own tables; the source pool reads audit tables and returns
  * every value as PostgreSQL's text, because a row must travel with the precision it has in the table.
  */
-import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
-import * as schema from './schema.ts'
 
 export type Sql = postgres.Sql
 /** A pool whose values all arrive as text. */
 export type TextSql = postgres.Sql<{ text: string }>
-export type Db = PostgresJsDatabase<typeof schema> & { $client: Sql }
 
 /** Types that postgres.js would turn into numbers, dates, buffers or objects: bool … numeric, json, jsonb. */
 const parsedByDefault = [16, 17, 20, 21, 23, 26, 114, 700, 701, 1082, 1114, 1184, 1700, 3802]
@@ -42,6 +39,8 @@ export function connectSource(url: string, options: PoolOptions): TextSql {
     connection: {
       ...base.connection,
       DateStyle: 'ISO',
+      // Rows that a policy hides would be lost in silence: an error instead.
+      row_security: 'off',
       IntervalStyle: 'iso_8601',
       bytea_output: 'hex',
       extra_float_digits: '1',
@@ -55,9 +54,4 @@ export function connectSource(url: string, options: PoolOptions): TextSql {
       },
     },
   })
-}
-
-/** Typed queries over a state pool, for commands and everything that is not on the hot path. */
-export function typed(sql: Sql): Db {
-  return drizzle(sql, { schema })
 }

@@ -1,17 +1,20 @@
 /**
  * Applies the SQL under `migrations/`, in order and once, under an advisory lock: replicas that start
  * together wait for the first. A database that a newer Spillway has migrated is refused.
+ *
+ * The files, their journal and the table of what has been applied are drizzle's. Its `migrate()` is not used:
+ * it would load the query builder, 200 MB of it, into the daemon, takes no lock, and wants the right to
+ * create a schema even where there is nothing to do.
  */
-import { readFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { drizzle } from 'drizzle-orm/postgres-js'
-import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
+import { type MigrationMeta, readMigrationFiles } from 'drizzle-orm/migrator'
 import postgres from 'postgres'
 import { SchemaVersionError } from '../errors.ts'
-import { schemaName } from './schema.ts'
+import { schemaName } from './schema-name.ts'
 
-const folder = fileURLToPath(new URL('../../migrations', import.meta.url))
-/** Any constant will do, as long as nothing else in the database takes it: "spillway" in hexadecimal digits, cut. */
+const migrationsFolder = fileURLToPath(new URL('../../migrations', import.meta.url))
+/** Any constant will do, as long as nothing else in the database takes it. */
 const migrationLock = 0x5917_1a41
 
 export interface MigrationReport {
@@ -32,25 +35,35 @@ export async function migrate(url: string): Promise<MigrationReport> {
   try {
     await sql`SELECT pg_advisory_lock(${migrationLock})`
     const { missing, newest } = await readSchemaState(sql)
-    // drizzle runs all in one transaction and compares only with the newest stamp: a test keeps the
-    // journal's stamps rising.
-    await applyMigrations(drizzle(sql), {
-      migrationsFolder: folder,
-      migrationsSchema: schemaName,
-      migrationsTable: 'migrations',
-    })
-    return {
-      applied: missing,
-      version: newest,
+    if (missing.length > 0) {
+      await sql.begin(async (transaction) => {
+        await transaction.unsafe(bookkeeping)
+        for (const migration of missing) await apply(transaction, migration)
+      })
     }
+    return { applied: missing.map(({ tag }) => tag), version: newest }
   } finally {
     await sql.end({ timeout: 5 })
   }
 }
 
+/** As drizzle makes it, so that its own tools find their way. */
+const bookkeeping = `
+  CREATE SCHEMA IF NOT EXISTS ${schemaName};
+  CREATE TABLE IF NOT EXISTS ${schemaName}.migrations (id serial PRIMARY KEY, hash text NOT NULL, created_at bigint)`
+
+async function apply(sql: postgres.TransactionSql, migration: Migration): Promise<void> {
+  for (const statement of migration.sql) await sql.unsafe(statement)
+  await sql`
+    INSERT INTO ${sql(`${schemaName}.migrations`)} (hash, created_at)
+    VALUES (${migration.hash}, ${migration.folderMillis})`
+}
+
+type Migration = MigrationMeta & { readonly tag: string }
+
 export interface SchemaState {
-  /** Tags of the migrations that the database does not have yet, in order. */
-  readonly missing: readonly string[]
+  /** Migrations that the database does not have yet, in order. */
+  readonly missing: readonly Migration[]
   /** There is no schema at all. */
   readonly empty: boolean
   /** The newest migration that this program knows. */
@@ -59,28 +72,27 @@ export interface SchemaState {
 
 /** Throws `SchemaVersionError` when the database is newer than this program. */
 export async function readSchemaState(sql: postgres.Sql): Promise<SchemaState> {
-  const known = await journal()
+  const known = knownMigrations()
   const newest = known.at(-1)
   if (!newest) throw new Error('The migrations folder lists no migration.')
   const applied = await newestApplied(sql)
-  if (applied > newest.when) {
+  if (applied > newest.folderMillis) {
     throw new SchemaVersionError(
       `The database has migrations newer than this Spillway knows (its newest is ${newest.tag}).`,
     )
   }
-  const missing = known.filter(({ when }) => when > applied).map(({ tag }) => tag)
+  // A test keeps the journal's stamps rising: what is not newer than the newest applied one has been applied.
+  const missing = known.filter(({ folderMillis }) => folderMillis > applied)
   return { missing, empty: applied === 0, newest: newest.tag }
 }
 
-interface JournalEntry {
-  readonly when: number
-  readonly tag: string
-}
-
-async function journal(): Promise<readonly JournalEntry[]> {
-  const text = await readFile(`${folder}/meta/_journal.json`, 'utf8')
-  const { entries } = JSON.parse(text) as { entries: JournalEntry[] } // our own file, checked by a test
-  return entries
+function knownMigrations(): Migration[] {
+  const journal = readFileSync(`${migrationsFolder}/meta/_journal.json`, 'utf8')
+  const { entries } = JSON.parse(journal) as { entries: { tag: string }[] } // our own file, checked by a test
+  return readMigrationFiles({ migrationsFolder }).map((migration, index) => ({
+    ...migration,
+    tag: entries[index]?.tag ?? 'unknown',
+  }))
 }
 
 async function newestApplied(sql: postgres.Sql): Promise<number> {

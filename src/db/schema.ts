@@ -3,8 +3,8 @@
  * under `migrations/` is what makes them; a test holds the two together.
  */
 import { bigint, boolean, integer, jsonb, pgSchema, primaryKey, text, timestamp } from 'drizzle-orm/pg-core'
+import { schemaName } from './schema-name.ts'
 
-export const schemaName = 'spillway'
 const spillway = pgSchema(schemaName)
 
 const instant = (name: string) => timestamp(name, { withTimezone: true, mode: 'date' })
@@ -72,8 +72,6 @@ export const cursors = spillway.table(
     logType: text('log_type').notNull(),
     position: text('position').notNull(),
     frozen: text('frozen').array().notNull().default([]),
-    startXid: text('start_xid'),
-    startUntil: text('start_until'),
   },
   (table) => [primaryKey({ columns: [table.destinationId, table.logType] })],
 )

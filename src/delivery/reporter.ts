@@ -19,6 +19,7 @@ export class Reporter {
   readonly #clock: Clock
   readonly #who: { destination_id: number; name: string; type: string; org: string | null }
   #failing: Failing | undefined
+  #erring: Failing | undefined
   #unauthorized = false
   #saidFailed = false
   #delivered = { events: 0, batches: 0, bytes: 0 }
@@ -119,7 +120,9 @@ export class Reporter {
 
   /** The daemon itself failed in its work for this destination. */
   erred(error: unknown): void {
-    this.#log.emit('destination.error', { ...this.#who, error })
+    const { state, log } = fail(this.#erring, this.#clock.monotonic())
+    this.#erring = state
+    if (log) this.#log.emit('destination.error', { ...this.#who, error })
   }
 
   recovered(failures: number, failingForMs: number): void {

@@ -61,7 +61,8 @@ export class DeliveryStore {
              ${this.#epochMs('s.disabled_at')} AS disabled_at,
              (SELECT jsonb_agg(jsonb_build_object(
                 'logType', c.log_type, 'position', c.position, 'frozen', c.frozen,
-                'startXid', c.start_xid::text, 'startUntil', c.start_until))
+                'startUntil', c.start_until,
+                'startXid', c.start_xid::text, 'startSeen', c.start_seen::text))
               FROM spillway.cursors c WHERE c.destination_id = s.destination_id)::text AS cursors
       FROM spillway.delivery_state s
       WHERE s.destination_id IN (SELECT value::bigint FROM jsonb_array_elements_text(${JSON.stringify(destinationIds)}::text::jsonb))`
@@ -194,8 +195,9 @@ interface CursorJson {
   readonly logType: string
   readonly position: string
   readonly frozen: string[]
-  readonly startXid: string | null
   readonly startUntil: string | null
+  readonly startXid: string | null
+  readonly startSeen: string | null
 }
 
 function toState(row: StateRow): DestinationState {
@@ -212,13 +214,13 @@ function toState(row: StateRow): DestinationState {
     invalid: row.status === 'invalid',
     disabledAt: row.disabled_at ?? undefined,
     cursors: new Map(
-      cursors.map(({ logType, position, frozen, startXid, startUntil }) => [
+      cursors.map(({ logType, position, frozen, startUntil, startXid, startSeen }) => [
         logType,
         {
           position,
           frozen,
-          ...(startXid !== null && startUntil !== null
-            ? { start: { xid: startXid, until: startUntil } }
+          ...(startUntil !== null && startXid !== null && startSeen !== null
+            ? { start: { until: startUntil, xid: startXid, seen: startSeen } }
             : {}),
         },
       ]),

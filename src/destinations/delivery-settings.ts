@@ -39,9 +39,9 @@ export function parseDeliverySettings(raw: unknown, defaults: DeliverySettings):
   return parseFields(
     raw,
     (fields) => ({
-      batchSize: fields.integer('batchSize', { min: 1, max: 100_000 }) ?? defaults.batchSize,
+      batchSize: fields.integer('batchSize', { min: 1, max: 10_000 }) ?? defaults.batchSize,
       maxCatchupBatches:
-        fields.integer('maxCatchupBatches', { min: 1, max: 10_000 }) ?? defaults.maxCatchupBatches,
+        fields.integer('maxCatchupBatches', { min: 1, max: 100_000 }) ?? defaults.maxCatchupBatches,
       interBatchDelayMs:
         fields.integer('interBatchDelayMs', { min: 0, max: 3_600_000 }) ?? defaults.interBatchDelayMs,
       maxInFlight: fields.integer('maxInFlight', { min: 1, max: 64 }) ?? defaults.maxInFlight,

@@ -110,7 +110,7 @@ function logTypeProblems(row: DestinationRow, rules: DestinationRules): FieldPro
     if (!source) {
       problems.push({
         field: 'log_types',
-        problem: `"${logType.slice(0, 64)}" has no enabled source; known: ${known}`,
+        problem: `"${logType.slice(0, 64)}" has no source; known: ${known}`,
       })
     } else if (row.orgId !== null && !source.hasOrg) {
       problems.push({

@@ -13,7 +13,7 @@ export interface RegistryChanges {
   /** Rows that are new or were edited, by rising id. */
   readonly upserted: readonly DestinationRow[]
   readonly removed: readonly number[]
-  /** All enabled sources, when any of them changed. */
+  /** All sources, enabled or not, when any of them changed. */
   readonly sources: readonly SourceDefinition[] | undefined
 }
 
@@ -48,7 +48,8 @@ export class DatabaseClock implements Clock {
 
 export class Registry {
   readonly #deps: RegistryDeps
-  readonly #versions = new Map<number, number>()
+  /** Of each row, what tells it from an edited one, or from another row with its id. */
+  readonly #versions = new Map<number, string>()
   #sources: readonly SourceDefinition[] | undefined
   /** Transactions before this one had ended when the last poll looked. */
   #nextXid = '0'
@@ -71,8 +72,8 @@ export class Registry {
     const [row] = await availability.retry(() => this.#changedRows(sql), signal)
     if (!row) return
     clock.synchronise(row.now_ms, askedAt, Date.now())
-    const upserted = parseRows(row.changed).filter(({ id, version }) => this.#versions.get(id) !== version)
-    for (const { id, version } of upserted) this.#versions.set(id, version)
+    const upserted = parseRows(row.changed).filter((each) => this.#versions.get(each.id) !== identity(each))
+    for (const each of upserted) this.#versions.set(each.id, identity(each))
     const removed =
       Number(row.total) === this.#versions.size
         ? []
@@ -94,13 +95,13 @@ export class Registry {
                 'id', d.id, 'orgId', d.org_id, 'name', d.name, 'type', d.type, 'config', d.config,
                 'logTypes', d.log_types, 'enabled', d.enabled, 'startFrom', d.start_from, 'filter', d.filter,
                 'redaction', d.redaction, 'delivery', d.delivery,
-                'createdAt', (extract(epoch FROM d.created_at) * 1000)::float8, 'version', d.version) ORDER BY d.id)
+                'createdAt', (extract(epoch FROM d.created_at) * 1000)::float8, 'version', d.version, 'changedXid', d.changed_xid::text) ORDER BY d.id)
               FROM spillway.destinations d WHERE d.changed_xid >= ${this.#nextXid}::text::xid8)::text AS changed,
              (SELECT json_agg(json_build_object(
                 'logType', s.log_type, 'relation', s.relation, 'idColumn', s.id_column, 'orgColumn', s.org_column,
                 'timestampColumn', s.timestamp_column, 'ordering', s.ordering,
                 'excludeColumns', s.exclude_columns, 'enabled', s.enabled) ORDER BY s.log_type)
-              FROM spillway.sources s WHERE s.enabled)::text AS sources`
+              FROM spillway.sources s)::text AS sources`
   }
 
   async #findRemoved(sql: Sql): Promise<number[]> {
@@ -134,6 +135,13 @@ interface PollRow {
   readonly sources: string | null
 }
 
-function parseRows(text: string | null): DestinationRow[] {
-  return JSON.parse(text ?? '[]') as DestinationRow[] // built by the poll's own statement
+type PolledRow = DestinationRow & { readonly changedXid: string }
+
+function parseRows(text: string | null): PolledRow[] {
+  return JSON.parse(text ?? '[]') as PolledRow[] // built by the poll's own statement
+}
+
+/** A row that takes a deleted one's id has the same version, by another transaction. */
+function identity({ version, changedXid }: PolledRow): string {
+  return `${version}/${changedXid}`
 }

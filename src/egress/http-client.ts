@@ -40,8 +40,11 @@ const connectTimeoutMs = 10_000
  */
 const keepAliveMs = 3_000
 
-/** More than the lanes there are, so that hung requests to a shared origin never keep others waiting. */
-const defaultConnectionsPerOrigin = 128
+/**
+ * More than there are seats in all lanes, so that hung requests to an origin that many destinations share
+ * never keep a healthy one waiting. What bounds the connections is the seats.
+ */
+const defaultConnectionsPerOrigin = 2_048
 
 export function createHttpClient(options: HttpClientOptions = {}): ClosableHttpClient {
   const agent = new Agent({

@@ -18,10 +18,11 @@ export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
 }
 
-/** What to select for a column, so that `jsonOf` finds the text it expects. */
+/** What to select for a column, so that `jsonOf` finds the text it expects and `sizeExpression` can measure it. */
 export function selectExpression(column: Column, alias: string): string {
   const reference = `${alias}.${quoteIdentifier(column.name)}`
-  return column.structured ? `to_jsonb(${reference})::text` : reference
+  if (column.structured) return `to_jsonb(${reference})::text`
+  return measuredAsStored.has(column.type) || shortTypes.has(column.type) ? reference : `${reference}::text`
 }
 
 /** Never longer than a few dozen characters; not worth measuring. */
@@ -48,28 +49,23 @@ const shortTypes = new Set([
   'name',
 ])
 
+/** Their length is known without writing them out; what is large may stay in its TOAST table until it is read. */
+const measuredAsStored = new Set(['text', 'character varying', 'character', 'bytea', 'json'])
+
 /**
- * Bytes of a column's text, cheaply where possible: `octet_length` of text and bytea reads the length from
- * the TOAST pointer, and text inside `json` is as long as its storage unless that is compressed. Anything
- * else must be written out to be measured: `1e131071` is 12 bytes in a numeric or jsonb and 131,072 as text.
+ * Bytes of what `selectExpression` selected, cheaply where possible: `octet_length` of text and bytea reads
+ * the length from the TOAST pointer, and `json` is as long as its storage unless that is compressed. Anything
+ * else is written out once, to be measured and to be sent: `1e131071` is 12 bytes in a numeric or jsonb and
+ * 131,072 as text.
  */
-export function sizeExpression(column: Column, alias: string): string | undefined {
-  const reference = `${alias}.${quoteIdentifier(column.name)}`
-  if (column.structured) return `coalesce(octet_length(to_jsonb(${reference})::text), 0)`
-  switch (column.type) {
-    case 'text':
-    case 'character varying':
-    case 'character':
-    case 'bytea':
-      return `coalesce(octet_length(${reference}), 0)`
-    case 'json':
-      return (
-        `coalesce(CASE WHEN pg_column_compression(${reference}) IS NULL ` +
-        `THEN pg_column_size(${reference}) ELSE octet_length(${reference}::text) END, 0)`
-      )
-    default:
-      return shortTypes.has(column.type) ? undefined : `coalesce(octet_length(${reference}::text), 0)`
-  }
+export function sizeExpression(column: Column, selected: string): string | undefined {
+  if (column.structured) return `coalesce(octet_length(${selected}), 0)`
+  if (shortTypes.has(column.type)) return undefined
+  if (column.type !== 'json') return `coalesce(octet_length(${selected}), 0)`
+  return (
+    `coalesce(CASE WHEN pg_column_compression(${selected}) IS NULL ` +
+    `THEN pg_column_size(${selected}) ELSE octet_length(${selected}::text) END, 0)`
+  )
 }
 
 export function jsonOf(column: Column): ToJson {

@@ -17,10 +17,12 @@ export interface Scope {
   readonly start?: StartMark
 }
 
-/** Up to `until`, rows of transactions before `xid` were there before the destination. */
+/** Up to `until`, rows of transactions before `xid` and those in `seen` were there before the destination. */
 export interface StartMark {
-  readonly xid: string
   readonly until: Position
+  readonly xid: string
+  /** Ids, as PostgreSQL writes an int8multirange. */
+  readonly seen: string
 }
 
 export interface Range {
@@ -54,6 +56,7 @@ export class Reader {
   readonly #id: string
   readonly #tenant: Tenant | undefined
   readonly #inner: string
+  readonly #sized: string
   readonly #outer: string
 
   constructor(sql: TextSql, source: Source) {
@@ -76,11 +79,11 @@ export class Reader {
     this.#id = `t.${quoteIdentifier(definition.idColumn)}`
     this.#tenant = org && new Tenant(org, 't')
     const { selected } = this.#shape
-    const sizes = selected.map((column) => sizeExpression(column, 't')).filter((size) => size !== undefined)
-    const size = sizes.length > 0 ? sizes.join(' + ') : '0'
+    const sizes = selected.map((column, index) => sizeExpression(column, `s.c${index}`))
+    const size = sizes.filter((each) => each !== undefined).join(' + ') || '0'
     const list = selected.map((column, index) => `${selectExpression(column, 't')} AS c${index}`).join(', ')
-    this.#inner = `${list}, ${this.#id} AS position, ${size} AS size,
-      sum(${size}) OVER (ORDER BY ${this.#id} ROWS UNBOUNDED PRECEDING) AS running`
+    this.#inner = `${list}, ${this.#id} AS position`
+    this.#sized = `s.*, ${size} AS size, sum(${size}) OVER (ORDER BY s.position ROWS UNBOUNDED PRECEDING) AS running`
     this.#outer = selected.map((_, index) => `p.c${index}`).join(', ')
   }
 
@@ -92,8 +95,10 @@ export class Reader {
     const values = await this.#sql
       .unsafe<Record<string, string | null>[]>(
         `SELECT ${this.#outer}, p.running FROM (
-           SELECT ${this.#inner} FROM ${this.#source.relation} t
-           WHERE ${where} ORDER BY ${this.#id} LIMIT $${rowLimit}::bigint
+           SELECT ${this.#sized} FROM (
+             SELECT ${this.#inner} FROM ${this.#source.relation} t
+             WHERE ${where} ORDER BY ${this.#id} LIMIT $${rowLimit}::bigint
+           ) s
          ) p WHERE p.running - p.size < $${byteLimit}::bigint ORDER BY p.position`,
         parameters,
         { prepare: true },
@@ -179,7 +184,9 @@ export class Reader {
     if (start) {
       const until = parameters.push(start.until)
       const xid = parameters.push(start.xid)
-      conditions.push(`(${this.#id} > $${until}::bigint OR ${writtenSince(`$${xid}::bigint`)})`)
+      const seen = `$${parameters.push(start.seen)}::text::int8multirange`
+      const isNew = `${writtenSince(`$${xid}::bigint`)} AND NOT ${seen} @> ${this.#id}::bigint`
+      conditions.push(`(${this.#id} > $${until}::bigint OR (${isNew}))`)
     }
     return { where: conditions.join(' AND '), parameters }
   }

@@ -13,13 +13,15 @@ const nothing = { reader: undefined, horizon: undefined }
 export class SourceSet {
   readonly #deps: WatcherDeps
   readonly #entries = new Map<string, Entry>()
+  #definitions: readonly SourceDefinition[] = []
 
   constructor(deps: WatcherDeps) {
     this.#deps = deps
   }
 
-  get definitions(): SourceDefinition[] {
-    return [...this.#entries.values()].map(({ watcher }) => watcher.definition)
+  /** All that are registered; a disabled one is known and not read. */
+  get definitions(): readonly SourceDefinition[] {
+    return this.#definitions
   }
 
   get watchers(): Watcher[] {
@@ -41,15 +43,16 @@ export class SourceSet {
 
   /** Makes the watchers fit the definitions; returns the log types that are new, gone or different. */
   async apply(definitions: readonly SourceDefinition[]): Promise<Set<string>> {
-    const changed = new Set<string>()
-    const wanted = new Map(definitions.map((definition) => [definition.logType, definition]))
+    const changed = changedLogTypes(this.#definitions, definitions)
+    const enabled = definitions.filter((definition) => definition.enabled)
+    const wanted = new Map(enabled.map((definition) => [definition.logType, definition]))
+    this.#definitions = definitions
     const stale = [...this.#entries].filter(([logType, { watcher }]) => {
       const definition = wanted.get(logType)
       return definition === undefined || !sameDefinition(definition, watcher.definition)
     })
     await Promise.all(
       stale.map(async ([logType, { stop, done }]) => {
-        changed.add(logType)
         this.#entries.delete(logType)
         stop.abort()
         await done
@@ -57,7 +60,6 @@ export class SourceSet {
     )
     for (const definition of wanted.values()) {
       if (this.#entries.has(definition.logType)) continue
-      changed.add(definition.logType)
       const watcher = new Watcher(definition, this.#deps)
       const stop = new AbortController()
       this.#entries.set(definition.logType, { watcher, stop, done: watcher.run(stop.signal) })
@@ -68,4 +70,14 @@ export class SourceSet {
   async stop(): Promise<void> {
     await this.apply([])
   }
+}
+
+function changedLogTypes(
+  before: readonly SourceDefinition[],
+  after: readonly SourceDefinition[],
+): Set<string> {
+  const missingIn = (others: readonly SourceDefinition[]) => (definition: SourceDefinition) =>
+    !others.some((other) => sameDefinition(definition, other))
+  const different = [...before.filter(missingIn(after)), ...after.filter(missingIn(before))]
+  return new Set(different.map(({ logType }) => logType))
 }

@@ -5,12 +5,13 @@
  */
 import { type Column, quoteIdentifier } from '../events/columns.ts'
 
-const kinds: Readonly<Record<string, { readonly type: string; readonly spelling: RegExp } | undefined>> = {
-  uuid: { type: 'uuid', spelling: /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/ },
-  smallint: { type: 'bigint', spelling: /^(0|-?[1-9]\d{0,17})$/ },
-  integer: { type: 'bigint', spelling: /^(0|-?[1-9]\d{0,17})$/ },
-  bigint: { type: 'bigint', spelling: /^(0|-?[1-9]\d{0,17})$/ },
-}
+const integer = { type: 'bigint', spelling: /^(0|-?[1-9]\d{0,17})$/ }
+const kinds = new Map([
+  ['uuid', { type: 'uuid', spelling: /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/ }],
+  ['smallint', integer],
+  ['integer', integer],
+  ['bigint', integer],
+])
 
 /** Compared as they are, so that an index on them serves. */
 const textTypes = new Set(['text', 'character varying'])
@@ -23,7 +24,7 @@ export class Tenant {
 
   constructor(column: Column, alias: string) {
     const reference = `${alias}.${quoteIdentifier(column.name)}`
-    const kind = kinds[column.type]
+    const kind = kinds.get(column.type)
     this.type = kind?.type ?? 'text'
     this.#spelling = kind?.spelling
     this.expression = kind || textTypes.has(column.type) ? reference : `${reference}::text`

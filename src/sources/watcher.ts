@@ -140,8 +140,8 @@ export class Watcher {
       this.#ready = true
       this.#deps.onReady(this.definition.logType)
     }
+    if (horizon.position !== undefined) await this.#save(horizon.position)
     if (!moved || horizon.position === undefined) return false
-    await this.#save(horizon.position)
     const orgs = await this.#orgsBetween(before, horizon.position)
     if (orgs === undefined || orgs.size > 0) this.#deps.onRows(this.definition.logType, orgs)
     return true
@@ -165,7 +165,7 @@ export class Watcher {
 
   async #save(position: Position): Promise<void> {
     const at = performance.now()
-    if (this.#saved && at - this.#saved.at < saveEveryMs) return
+    if (this.#saved && (position === this.#saved.position || at - this.#saved.at < saveEveryMs)) return
     this.#saved = { position, at }
     await this.#deps.saveHorizon(this.definition.logType, position)
   }

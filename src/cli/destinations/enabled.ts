@@ -1,7 +1,7 @@
 /** `spillway destinations enable` and `disable`: the switch, and what follows from it. */
 import { eq } from 'drizzle-orm'
-import { typed } from '../../db/client.ts'
 import { destinations } from '../../db/schema.ts'
+import { typed } from '../../db/typed.ts'
 import { type AddCommand, writeJson, writeLine } from '../command.ts'
 import { withSession } from '../session.ts'
 import { printable } from '../table.ts'

@@ -1,7 +1,8 @@
 /** The destination that somebody means by an id or a name. */
 import { eq } from 'drizzle-orm'
-import { type Sql, typed } from '../../db/client.ts'
+import type { Sql } from '../../db/client.ts'
 import { destinations } from '../../db/schema.ts'
+import { typed } from '../../db/typed.ts'
 import type { DestinationRow } from '../../destinations/destination.ts'
 import { CommandError } from '../command.ts'
 

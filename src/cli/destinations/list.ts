@@ -1,7 +1,8 @@
 /** `spillway destinations list`: every destination and how it is doing. Prints no config at all (I8). */
 import { eq } from 'drizzle-orm'
-import { type Sql, typed } from '../../db/client.ts'
+import type { Sql } from '../../db/client.ts'
 import { deliveryState, destinations } from '../../db/schema.ts'
+import { typed } from '../../db/typed.ts'
 import { type AddCommand, writeJson, writeLine } from '../command.ts'
 import { formatAgo } from '../format.ts'
 import { withSession } from '../session.ts'

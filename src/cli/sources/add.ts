@@ -1,8 +1,8 @@
 /** `spillway sources add`: looks an audit table up as the daemon would, then registers it. */
 import { eq, sql as raw } from 'drizzle-orm'
 import type { FieldProblem } from '../../../providers/provider.ts'
-import { type Db, typed } from '../../db/client.ts'
 import { destinations, sources } from '../../db/schema.ts'
+import { type Db, typed } from '../../db/typed.ts'
 import { ConfigError } from '../../errors.ts'
 import type { Source, SourceDefinition } from '../../sources/source.ts'
 import { type AddCommand, CommandError, writeJson, writeLine } from '../command.ts'

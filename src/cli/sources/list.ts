@@ -1,7 +1,8 @@
 /** `spillway sources list`: every registered audit table, and whether it can be read. */
 import { eq } from 'drizzle-orm'
-import { type Sql, typed } from '../../db/client.ts'
+import type { Sql } from '../../db/client.ts'
 import { sourceState, sources } from '../../db/schema.ts'
+import { typed } from '../../db/typed.ts'
 import { SourceError } from '../../errors.ts'
 import { type AddCommand, writeJson, writeLine } from '../command.ts'
 import { withSession } from '../session.ts'

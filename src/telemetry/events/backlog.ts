@@ -9,7 +9,7 @@ export const backlogEvents = {
     meaning:
       'The destination failed without a break for its whole `maxBacklogAgeMs`. Its cursors went to the horizon; ' +
       'the ranges are in `skipped_ranges` and the rows still in the source.',
-    action: 'When the receiver is back: `spillway replay` sends the ranges again.',
+    action: 'Mend the receiver. The rows are in the source as long as the application keeps them.',
     fields: {
       ...destination,
       reason: oneOf(['backlog_expired'], 'Why'),
@@ -43,7 +43,7 @@ export const backlogEvents = {
     message: '{name} refuses the event {event_id}: {message}',
     meaning:
       'The receiver will never take this one event. It is in `dead_letters`; the others were delivered.',
-    action: 'Look at the row and at what the receiver wants; `spillway replay` sends it again.',
+    action: 'Look at the row and at what the receiver wants; mend the receiver or the config.',
     fields: {
       ...destination,
       log_type: text('Log type of the event'),

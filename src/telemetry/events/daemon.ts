@@ -20,7 +20,7 @@ export const daemonEvents = {
     fields: {
       sources: integer('Sources that are read'),
       destinations: integer('Destinations that are delivered to'),
-      http: optional(text('Where health, metrics and the API listen')),
+      http: optional(text('Where `/livez` and `/readyz` listen')),
       duration_ms: durationMs('Time since `daemon.starting`'),
     },
   },
@@ -116,7 +116,7 @@ export const daemonEvents = {
     meaning:
       'Another daemon may deliver for these destinations. This one writes no cursor of theirs any more.',
     action:
-      'Nothing if it is rare. Often: the database is slow or the process starves; see `SPILLWAY_LEASE_MS`.',
+      'Nothing if it is rare. Often: the database is slow or the process starves; or its connections are cut.',
     fields: {
       lease: text('Name of the lease'),
       epoch: optional(integer('The epoch that has ended')),

@@ -56,7 +56,7 @@ export const destinationEvents = {
   'destination.removed': {
     level: 'info',
     message: '{name} was removed.',
-    meaning: 'The row was deleted. The batch under way is the last one.',
+    meaning: 'The row was deleted. A batch on its way has half a second to arrive.',
     action: 'Nothing.',
     fields: destination,
   },
@@ -143,7 +143,7 @@ export const destinationEvents = {
     level: 'warn',
     message: '{name} refuses the credentials.',
     meaning: 'The receiver answers 401 or 403. Its events wait; none is given up for it.',
-    action: "Renew the credentials in the destination's config or in the secret it refers to.",
+    action: "Renew the credentials in the destination's config.",
     fields: { ...destination, reason, status, message: text('The reason as a sentence') },
   },
   'destination.error': {
