@@ -7,6 +7,6 @@ import { memory } from './memory.ts'
 export const benchmarks: readonly Benchmark[] = [
   catchUp({ batchSize: 1_000, goal: { atLeast: 0.8 } }),
   catchUp({ batchSize: 250, goal: { atLeast: 0.9 } }),
-  latency,
   memory,
+  latency,
 ]

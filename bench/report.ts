@@ -23,7 +23,14 @@ export function allMet({ figures, failures }: Results): boolean {
 
 export function toJson(results: Results): string {
   const figures = results.figures.map((figure) => ({ ...figure, verdict: verdict(figure) }))
-  return `${JSON.stringify({ ...results, figures }, roundLongNumbers, 2)}\n`
+  return `${onOneLine(JSON.stringify({ ...results, figures }, roundLongNumbers, 2))}\n`
+}
+
+/** Lists of numbers, as the formatter wants them: the file is committed. No string holds a raw line break. */
+function onOneLine(json: string): string {
+  return json.replaceAll(/\[\n[^[\]{}]*\]/g, (list) =>
+    list.replaceAll(/\s+/g, ' ').replace('[ ', '[').replace(' ]', ']'),
+  )
 }
 
 export function toTable(results: Results, width: number | undefined): string {

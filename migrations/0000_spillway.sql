@@ -85,6 +85,8 @@ CREATE TABLE spillway.cursors (
   start_until text,
   start_xid xid8,
   start_seen int8multirange,
+  -- How long the destination was disabled before it was enabled again, until that has been judged.
+  disabled_for_ms bigint,
   updated_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (destination_id, log_type)
 );

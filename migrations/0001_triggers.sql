@@ -38,7 +38,9 @@ BEGIN
     WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND (c.relkind = 'S' OR c.oid IN (SELECT relid FROM pg_partition_tree(audit_table)) OR c.oid = audit_table)
-      AND c.oid <> pg_get_serial_sequence('spillway.destinations', 'id')::regclass
+      -- Those that this very statement, or the one that caused it, may have drawn from.
+      AND c.oid NOT IN (pg_get_serial_sequence('spillway.destinations', 'id')::regclass,
+                        pg_get_serial_sequence('spillway.skipped_ranges', 'id')::regclass)
   ) INTO writers_open;
   SELECT horizon INTO stored_horizon FROM spillway.source_state WHERE log_type = p_log_type;
   start := coalesce(highest, 0);
@@ -60,8 +62,9 @@ BEGIN
     CASE WHEN writers_open THEN coalesce(seen, '{}') END
   )
   ON CONFLICT DO NOTHING;
-EXCEPTION WHEN undefined_table OR undefined_column OR undefined_function OR cannot_coerce
-  OR invalid_text_representation OR numeric_value_out_of_range OR insufficient_privilege OR invalid_name THEN
+EXCEPTION WHEN serialization_failure OR deadlock_detected THEN
+  RAISE;
+WHEN OTHERS THEN
   -- The source is unusable as it is registered. The daemon says so; the insert must not fail for it.
   RETURN;
 END
@@ -79,7 +82,10 @@ BEGIN
     IF NOT (SELECT separate_source FROM spillway.settings) AND to_regclass(p_relation) IS NOT NULL THEN
       EXECUTE format('SELECT max(%I)::text FROM %s', p_id_column, to_regclass(p_relation)) INTO highest;
     END IF;
-  EXCEPTION WHEN undefined_table OR undefined_column OR undefined_function OR insufficient_privilege THEN
+  EXCEPTION WHEN serialization_failure OR deadlock_detected THEN
+    RAISE;
+  WHEN OTHERS THEN
+    -- The relation is no table that can be read: how far it went is not known.
     highest := NULL;
   END;
   INSERT INTO spillway.skipped_ranges (destination_id, log_type, from_position, to_position, event_count, reason)
@@ -133,13 +139,17 @@ CREATE TRIGGER source_changing BEFORE UPDATE ON spillway.sources
 CREATE FUNCTION spillway.destination_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  IF NEW.enabled AND NOT OLD.enabled THEN
+    -- The daemon judges by it whether the backlog is too old.
+    UPDATE spillway.cursors c SET disabled_for_ms = extract(epoch FROM now() - s.disabled_at) * 1000
+    FROM spillway.delivery_state s WHERE s.destination_id = NEW.id AND c.destination_id = NEW.id;
+  END IF;
   UPDATE spillway.delivery_state SET
     -- Whether an invalid row is mended is for the daemon to judge.
     status = CASE WHEN NOT NEW.enabled THEN 'disabled' WHEN status = 'invalid' THEN status ELSE 'active' END,
     consecutive_failures = 0,
     next_attempt_at = NULL,
-    -- Kept when it is enabled again: the daemon judges by it whether the backlog is too old, then clears it.
-    disabled_at = CASE WHEN NEW.enabled THEN disabled_at ELSE coalesce(disabled_at, now()) END
+    disabled_at = CASE WHEN NEW.enabled THEN NULL ELSE coalesce(disabled_at, now()) END
   WHERE destination_id = NEW.id;
   PERFORM spillway.drop_cursors(removed, s.relation, s.id_column, NEW.id, 'log_type_removed')
   FROM unnest(OLD.log_types) AS removed LEFT JOIN spillway.sources s ON s.log_type = removed

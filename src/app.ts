@@ -8,6 +8,7 @@
  * stands by again.
  */
 import { destinationTypes } from '../providers/index.ts'
+import { within } from './clock.ts'
 import { Leadership } from './cluster/leadership.ts'
 import type { Config } from './config.ts'
 import { Availability } from './db/availability.ts'
@@ -19,6 +20,9 @@ import type { Log } from './telemetry/log.ts'
 
 export { destinationTypes }
 
+/** Of the 5 s beyond the request time-out within which the process ends: the rest is for closing. */
+const stopMarginMs = 3_500
+
 export class Daemon {
   readonly #config: Config
   readonly #log: Log
@@ -29,6 +33,7 @@ export class Daemon {
   #leadership: Leadership | undefined
   #service: Service | undefined
   #standby = false
+  #starting: Promise<void> = Promise.resolve()
   #terms: Promise<void> = Promise.resolve()
   #startedAt = 0
 
@@ -47,8 +52,13 @@ export class Daemon {
     return this.#database?.url
   }
 
-  /** Resolves when the daemon serves or stands by. Rejects when it cannot start. */
-  async start(): Promise<void> {
+  /** Resolves when the daemon serves or stands by. Rejects when it cannot start, or is stopped meanwhile. */
+  start(): Promise<void> {
+    this.#starting = this.#start()
+    return this.#starting
+  }
+
+  async #start(): Promise<void> {
     this.#startedAt = performance.now()
     const { databaseUrl, httpHost, httpPort } = this.#config
     this.#log.emit('daemon.starting', { node: process.version, embedded: databaseUrl === undefined })
@@ -59,7 +69,8 @@ export class Daemon {
     })
     this.#database = await openDatabase(databaseUrl, this.#log)
     const { url } = this.#database
-    const { applied, version } = await this.#availability.retry(() => migrate(url), this.#stopping.signal)
+    const signal = this.#stopping.signal
+    const { applied, version } = await this.#availability.retry(() => migrate(url, signal), signal)
     this.#log.emit('database.migrated', { schema_version: version, applied })
     this.#leadership = new Leadership({ url, log: this.#log, availability: this.#availability })
     this.#terms = this.#serveTerms(this.#leadership, url)
@@ -77,7 +88,11 @@ export class Daemon {
     const began = performance.now()
     this.#log.emit('daemon.stopping', { reason })
     this.#stopping.abort()
-    await this.#terms.catch(() => {})
+    // A database that does not answer may keep them waiting for ever.
+    await within(
+      this.#config.requestTimeoutMs + stopMarginMs,
+      Promise.allSettled([this.#starting, this.#terms]),
+    )
     await this.#leadership?.release()
     await this.#http?.close()
     await this.#database?.close()
@@ -122,7 +137,10 @@ export class Daemon {
         })
         return service.run()
       })
-      await Promise.race([serving, leadership.watch(term.signal)])
+      const ended = new Promise<void>((resolve) => {
+        term.signal.addEventListener('abort', () => resolve(), { once: true })
+      })
+      await Promise.race([serving, leadership.watch(term.signal), ended])
     } finally {
       this.#stopping.signal.removeEventListener('abort', endTerm)
       term.abort()

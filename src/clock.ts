@@ -11,6 +11,9 @@ export const systemClock: Clock = {
   monotonic: () => performance.now(),
 }
 
+/** setTimeout takes 31 bits. Who waits longer than these 24 days looks again and goes on waiting. */
+const longestTimerMs = 2_147_483_647
+
 /** Resolves after `ms`, or at once when `signal` aborts; it never rejects, so a loop just looks at its signal. */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
@@ -20,9 +23,16 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
       signal?.removeEventListener('abort', done)
       resolve()
     }
-    const timer = setTimeout(done, ms)
+    const timer = setTimeout(done, Math.min(ms, longestTimerMs))
     signal?.addEventListener('abort', done, { once: true })
   })
+}
+
+/** Waits for `work` to end, well or badly, at most `ms`. */
+export async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  const done = new AbortController()
+  await Promise.race([work.catch(() => {}), sleep(ms, done.signal)])
+  done.abort()
 }
 
 /** A bell for a loop that waits: `ring` ends the wait, also when it comes just before it. */
@@ -50,6 +60,3 @@ export class Bell {
     this.#rung = false
   }
 }
-
-/** setTimeout takes 31 bits; a longer wait is simply begun again. */
-const longestTimerMs = 2_147_483_647

@@ -2,6 +2,8 @@
 /** argv → command, exit code. The first signal asks the command to end, the second one ends the process. */
 import { runProgram } from './cli/program.ts'
 
+const exitAfterMs = 1_000
+
 const ending = new AbortController()
 for (const name of ['SIGTERM', 'SIGINT'] as const) {
   process.on(name, () => {
@@ -17,3 +19,5 @@ process.exitCode = await runProgram(process.argv.slice(2), {
   stderr: process.stderr,
   signal: ending.signal,
 })
+// Everything is closed by now. Whatever still keeps the process, e.g. a database that does not answer, must not.
+setTimeout(() => process.exit(), exitAfterMs).unref()

@@ -3,8 +3,9 @@
  * this daemon leads and stopped, for good, when it no longer does.
  */
 import type { DestinationType } from '../providers/provider.ts'
+import { within } from './clock.ts'
 import type { Config } from './config.ts'
-import { Availability } from './db/availability.ts'
+import { Availability, isTransient } from './db/availability.ts'
 import { connectSource, connectState, type Sql, type TextSql } from './db/client.ts'
 import { DueScan } from './delivery/due-scan.ts'
 import { Fleet } from './delivery/fleet.ts'
@@ -15,6 +16,8 @@ import type { DestinationRules } from './destinations/destination.ts'
 import { DatabaseClock, Registry, type RegistryChanges } from './destinations/registry.ts'
 import { type ClosableHttpClient, createHttpClient } from './egress/http-client.ts'
 import { HorizonStore } from './sources/horizon-store.ts'
+import type { Position } from './sources/position.ts'
+import type { SourceDefinition } from './sources/source.ts'
 import { SourceSet } from './sources/source-set.ts'
 import type { Log } from './telemetry/log.ts'
 
@@ -31,14 +34,16 @@ export interface ServiceOptions {
 const statePoolSize = 8
 const sourcePoolSize = 8
 const megabyte = 1024 * 1024
-/** Turns at once, and what they may have read and not yet sent (lanes.ts): 96 MB in all, whatever the backlog. */
+/** Turns at once, and what they may have read and not yet sent (lanes.ts): 128 MB in all, whatever the backlog. */
 const laneSizes = {
   healthy: { seats: 256, bytes: 48 * megabyte },
   failing: { seats: 128, bytes: 16 * megabyte },
-  aside: { seats: 1_024, bytes: 32 * megabyte },
+  aside: { seats: 1_024, bytes: 64 * megabyte },
 }
 /** Closing connections must not use up the time that is promised for a stop. */
-const closeSeconds = 2
+const closeSeconds = 1
+/** For the last writes after the grace time. */
+const settleMs = 1_000
 
 export class Service {
   readonly #options: ServiceOptions
@@ -73,7 +78,7 @@ export class Service {
       log,
       pollIntervalMs: config.pollIntervalMs,
       loadHorizon: (logType) => this.#horizons.load(logType),
-      saveHorizon: (logType, horizon) => this.#horizons.save(logType, horizon),
+      saveHorizon: (definition, horizon) => this.#saveHorizon(definition, horizon),
       onRows: (logType, orgs) => this.#fleet.wake(logType, orgs),
       onReady: (logType) => {
         this.#fleet.sourceReady(logType)
@@ -98,6 +103,7 @@ export class Service {
     this.#scan = new DueScan({
       availability: this.#sourceAvailability,
       log,
+      openMissing: (logType) => this.#fleet.sourceReady(logType),
       watchers: () => this.#sources.watchers,
       forwarders: () => this.#fleet.forwarders,
     })
@@ -141,17 +147,20 @@ export class Service {
     await this.#loops
   }
 
-  /** What is on its way has `graceMs` to arrive; after that it stays frozen for the next term. */
+  /**
+   * What is on its way has `graceMs` to arrive; after that it stays frozen for the next term. A database that
+   * does not answer, or a lock that is not given, holds it up a little, not longer.
+   */
   async stop(graceMs: number): Promise<void> {
     this.#stopping.abort()
-    await this.#loops.catch(() => {})
-    await this.#fleet.stop(graceMs)
-    await this.#sources.stop()
+    const work = Promise.allSettled([this.#loops, this.#fleet.stop(graceMs), this.#sources.stop()])
+    await within(graceMs + settleMs, work)
     await this.#http.close()
     await Promise.all([
       this.#sql.end({ timeout: closeSeconds }),
       this.#sourceSql.end({ timeout: closeSeconds }),
     ])
+    await within(settleMs, work)
   }
 
   async #apply({ sources, upserted, removed }: RegistryChanges): Promise<void> {
@@ -160,6 +169,18 @@ export class Service {
     }
     await this.#fleet.remove(removed)
     await this.#fleet.apply(upserted)
+  }
+
+  /** With the state database away there is nothing to be done about it, and reading goes on. */
+  async #saveHorizon(definition: SourceDefinition, horizon: Position): Promise<void> {
+    try {
+      await this.#horizons.save(definition, horizon)
+    } catch (error) {
+      if (isTransient(error)) this.#options.availability.reportDown(error)
+      else if (!this.#stopping.signal.aborted) {
+        this.#options.log.emit('source.error', { log_type: definition.logType, error })
+      }
+    }
   }
 
   #rules(): DestinationRules {

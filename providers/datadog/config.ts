@@ -93,16 +93,21 @@ interface Tag {
 
 function tagList(written: unknown): readonly Tag[] | undefined {
   if (Array.isArray(written)) {
-    return written.map((value: unknown, index) => ({ at: `[${index}]`, value, tag: String(value) }))
+    return written.map((value: unknown, index) => ({ at: `[${index}]`, value, tag: textOf(value) }))
   }
   if (isObject(written)) {
     return Object.entries(written).map(([name, value]) => ({
       at: `.${printable(name)}`,
       value,
-      tag: `${name}:${String(value)}`,
+      tag: `${name}:${textOf(value)}`,
     }))
   }
   return undefined
+}
+
+/** An object has no text; it may even refuse to be made one. */
+function textOf(value: unknown): string {
+  return typeof value === 'object' ? '' : String(value)
 }
 
 function tagProblem(tag: string): string | undefined {

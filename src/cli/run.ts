@@ -18,8 +18,10 @@ export const addRun: AddCommand = (program, { env, signal }) => {
         signal.addEventListener('abort', () => resolve(), { once: true })
       })
       try {
-        const failed = daemon.start().then(() => daemon.run())
-        await Promise.race([failed, signalled])
+        const running = daemon.start().then(() => daemon.run())
+        // Its end by a signal is no failure; `stop` waits for it.
+        running.catch(() => {})
+        await Promise.race([running, signalled])
       } catch (error) {
         log.emit('daemon.failed', { error })
         await daemon.stop('an error')

@@ -15,6 +15,8 @@ import type { Log } from '../telemetry/log.ts'
 const leadershipLock = 0x5917_1a42
 const askAgainMs = 500
 const heartbeatMs = 2_000
+/** A session that does not answer is as good as gone: another daemon may have the lock already. */
+const answerWithinMs = 5_000
 const leaseName = 'daemon'
 
 export interface LeadershipDeps {
@@ -35,7 +37,8 @@ export class Leadership {
   async acquire(signal: AbortSignal): Promise<void> {
     let waiting = false
     while (!(await this.#deps.availability.retry(() => this.#tryLock(), signal))) {
-      if (!waiting) await this.#sayWaiting()
+      // Only a line in the log: whatever goes wrong with it must not keep anybody from standing by.
+      if (!waiting) await this.#sayWaiting().catch(() => {})
       waiting = true
       await sleep(askAgainMs, signal)
     }
@@ -48,7 +51,8 @@ export class Leadership {
       await sleep(heartbeatMs, signal)
       if (signal.aborted) return
       try {
-        if (await this.#holdsLock()) continue
+        const held = await Promise.race([this.#holdsLock(), sleep(answerWithinMs, signal).then(() => false)])
+        if (held || signal.aborted) continue
       } catch (error) {
         if (!isTransient(error)) throw error
       }
@@ -92,13 +96,15 @@ export class Leadership {
 
   async #sayWaiting(): Promise<void> {
     const [holder] = await this.#connect()<
-      { pid: number; application_name: string; backend_start: Date }[]
+      { pid: number; application_name: string | null; backend_start: Date | null }[]
     >`SELECT a.pid, a.application_name, a.backend_start FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-      WHERE l.locktype = 'advisory' AND l.objid = ${leadershipLock} AND l.granted LIMIT 1`
+      WHERE l.locktype = 'advisory' AND l.objid = ${leadershipLock} AND l.objsubid = 1 AND l.granted
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 1`
     this.#deps.log.emit('standby.waiting', {
       holder_pid: holder?.pid,
-      holder_name: holder?.application_name,
-      holder_since: holder?.backend_start.getTime(),
+      // Both are hidden from a role that may not see other roles' sessions.
+      holder_name: holder?.application_name ?? undefined,
+      holder_since: holder?.backend_start?.getTime(),
     })
   }
 }

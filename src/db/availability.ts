@@ -16,12 +16,17 @@ const transientCodes = new Set([
   '40P01', // deadlock detected
   '55P03', // lock not available
   '25P02', // transaction aborted
+  '25006', // read-only: a failover is under way, or the storage is full
   '25P03', // idle-in-transaction time-out ended the session
   // The driver's own and the operating system's.
   'CONNECTION_CLOSED',
   'CONNECTION_DESTROYED',
   'CONNECT_TIMEOUT',
   'ECONNREFUSED',
+  'ECONNABORTED',
+  'ENETDOWN',
+  // A socket file that is not there yet.
+  'ENOENT',
   'ECONNRESET',
   'ENOTFOUND',
   'EAI_AGAIN',

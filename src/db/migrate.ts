@@ -24,14 +24,19 @@ export interface MigrationReport {
   readonly version: string
 }
 
-/** Throws `SchemaVersionError` when the database is newer than this program. */
-export async function migrate(url: string): Promise<MigrationReport> {
+/**
+ * Throws `SchemaVersionError` when the database is newer than this program. Rejects when `signal` aborts, also
+ * while it waits for another one's migrations.
+ */
+export async function migrate(url: string, signal?: AbortSignal): Promise<MigrationReport> {
   // One connection: the advisory lock belongs to a session.
   const sql = postgres(url, {
     max: 1,
     onnotice: () => {},
     connection: { application_name: 'spillway migrate' },
   })
+  const giveUp = () => void sql.end({ timeout: 0 })
+  signal?.addEventListener('abort', giveUp, { once: true })
   try {
     await sql`SELECT pg_advisory_lock(${migrationLock})`
     const { missing, newest } = await readSchemaState(sql)
@@ -43,6 +48,7 @@ export async function migrate(url: string): Promise<MigrationReport> {
     }
     return { applied: missing.map(({ tag }) => tag), version: newest }
   } finally {
+    signal?.removeEventListener('abort', giveUp)
     await sql.end({ timeout: 5 })
   }
 }

@@ -2,7 +2,7 @@
  * Giving up a backlog, on the record (I1, I5): the cursors go to the horizon, and each range that is left
  * out is written down with its exact count, in the write that moves the cursor.
  */
-import type { Clock } from '../clock.ts'
+import type { Availability } from '../db/availability.ts'
 import type { Destination } from '../destinations/destination.ts'
 import { comparePositions } from '../sources/position.ts'
 import type { CursorWriter } from './cursor-writer.ts'
@@ -12,7 +12,8 @@ import type { Stream } from './stream.ts'
 
 export interface BacklogDeps {
   readonly store: DeliveryStore
-  readonly clock: Clock
+  /** Of the database with the audit tables. */
+  readonly sourceAvailability: Availability
   readonly reporter: Reporter
 }
 
@@ -20,20 +21,13 @@ export class Backlog {
   readonly #destination: Destination
   readonly #writer: CursorWriter
   readonly #deps: BacklogDeps
-  /** Since when the destination was disabled, while that has not been judged for all its streams. */
-  #disabledAt: number | undefined
-  readonly #judged = new Set<Stream>()
+  readonly #signal: AbortSignal
 
-  constructor(
-    destination: Destination,
-    disabledAt: number | undefined,
-    writer: CursorWriter,
-    deps: BacklogDeps,
-  ) {
+  constructor(destination: Destination, writer: CursorWriter, deps: BacklogDeps, signal: AbortSignal) {
     this.#destination = destination
-    this.#disabledAt = disabledAt
     this.#writer = writer
     this.#deps = deps
+    this.#signal = signal
   }
 
   /** Only while no batch of the streams is on its way. */
@@ -50,31 +44,27 @@ export class Backlog {
    * A backlog that grew past its age while its destination was disabled is skipped like any other, before
    * anything of it is sent: each stream's as soon as its source can be read.
    */
-  async judgeDisabledTime(streams: readonly Stream[]): Promise<void> {
-    if (this.#disabledAt === undefined) return
-    const { delivery, id, logTypes } = this.#destination
-    const disabledMs = this.#deps.clock.now() - this.#disabledAt
-    if (disabledMs >= delivery.maxBacklogAgeMs && delivery.onBacklogExpiry === 'skip') {
-      const readable = streams.filter(
-        (stream) => stream.source.horizon !== undefined && !this.#judged.has(stream),
-      )
-      await this.abandon(readable, disabledMs)
-      for (const stream of readable) this.#judged.add(stream)
-      if (this.#judged.size < logTypes.length) return
-    }
-    await this.#writer.retry(() => this.#deps.store.clearDisabledAt(id))
-    this.#disabledAt = undefined
+  async judgeDisabledTime(stream: Stream): Promise<void> {
+    const { disabledForMs } = stream
+    if (disabledForMs === undefined) return
+    const { delivery, id } = this.#destination
+    const expired = disabledForMs >= delivery.maxBacklogAgeMs && delivery.onBacklogExpiry === 'skip'
+    if (expired) await this.abandon([stream], disabledForMs)
+    await this.#writer.retry(() => this.#deps.store.clearDisabledTime(id, stream.logType))
+    stream.disabledTimeJudged()
   }
 
   async #skipToHorizon(stream: Stream): Promise<LoggedRange | undefined> {
     const { reader, horizon } = stream.source
     const from = stream.position
     if (!reader || horizon === undefined || comparePositions(from, horizon) >= 0) return undefined
-    const count = await this.#writer.retry(() =>
-      reader.count(stream.scopeAfter(from), { after: from, upTo: horizon }),
+    const count = await this.#deps.sourceAvailability.retry(
+      () => reader.count(stream.scopeAfter(from), { after: from, upTo: horizon }),
+      this.#signal,
     )
     const range = { from, to: horizon, count, reason: 'backlog_expired' }
     const skipped = count > 0 ? [range] : []
+    stream.dropEnds()
     await this.#writer.write(stream, { to: horizon, skipped, deadLetters: [], accepted: 0 }, [])
     stream.rewind()
     return count > 0 ? { ...range, logType: stream.logType } : undefined

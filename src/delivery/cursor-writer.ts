@@ -1,5 +1,6 @@
 /** Moves the cursors of one destination: every move is one write, tried until the database has taken it. */
 import type { Availability } from '../db/availability.ts'
+import { comparePositions } from '../sources/position.ts'
 import type { Batch } from './batch.ts'
 import type { Settlement } from './settlement.ts'
 import type { DeliveryStore } from './store.ts'
@@ -22,21 +23,30 @@ export class CursorWriter {
     this.#signal = signal
   }
 
-  /** Settles what is given and freezes the ends of `unsettled`, the batches beyond it (I4). */
+  /**
+   * Settles what is given and freezes the ends of `unsettled`, the batches beyond it (I4). Ends that are
+   * stored beyond those stay: a batch that may have been sent keeps its bounds.
+   */
   async write(
     stream: Stream,
     settlement: Settlement | undefined,
     unsettled: readonly Batch[],
   ): Promise<void> {
-    const frozen = unsettled.map(({ to }) => to)
+    const frozen = [...unsettled.map(({ to }) => to), ...stream.endsAhead]
     const freezes = frozen.some((end) => !stream.frozen.includes(end))
     if (!settlement && !freezes && frozen.length === stream.frozen.length) return
     const to = settlement?.to ?? stream.position
+    const next = unsettled[0]
+    if (next && comparePositions(next.from, to) > 0) {
+      // The last line of defence for I1: what lies between would be settled without having been sent.
+      throw new Error(`a batch from ${next.from} cannot follow the cursor at ${to}`)
+    }
     await this.retry(() =>
       this.#deps.store.move({
         destinationId: this.#destinationId,
         logType: stream.logType,
         from: stream.position,
+        fromFrozen: stream.frozen,
         to,
         frozen,
         skipped: settlement?.skipped ?? [],

@@ -149,10 +149,13 @@ function fail(
   const expired = failingForMs >= policy.maxBacklogAgeMs
   const abandon = expired && policy.onBacklogExpiry === 'skip'
   const heldBefore = (health.lastErrorAt ?? firstFailedAt) - firstFailedAt >= policy.maxBacklogAgeMs
-  const effects: Effect[] = [{ kind: 'failed', outcome, reason }]
+  // The back-off is stored before anything is given up: a crash in between keeps the backlog.
+  const effects: Effect[] = [
+    { kind: 'failed', outcome, reason },
+    { kind: 'back_off', delayMs, nextAttemptAt: now + delayMs },
+  ]
   if (abandon) effects.push({ kind: 'abandon', failingForMs })
   else if (expired && !heldBefore) effects.push({ kind: 'hold', failingForMs })
-  effects.push({ kind: 'back_off', delayMs, nextAttemptAt: now + delayMs })
   return {
     health: {
       status: outcome === 'unauthorized' ? 'unauthorized' : 'backing_off',

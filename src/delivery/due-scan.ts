@@ -12,6 +12,8 @@ import type { Stream } from './stream.ts'
 export interface DueScanDeps {
   readonly availability: Availability
   readonly log: Log
+  /** Streams that could not be started when their source became readable get another chance. */
+  openMissing(logType: string): void
   watchers(): readonly Watcher[]
   forwarders(): readonly Forwarder[]
 }
@@ -36,15 +38,19 @@ export class DueScan {
     signal.addEventListener('abort', () => this.#bell.ring(), { once: true })
     while (!signal.aborted) {
       await this.#bell.wait(scanEveryMs)
-      for (const watcher of this.#deps.watchers()) {
-        if (signal.aborted) return
-        await this.#scan(watcher).catch((error) => this.#failed(error, watcher))
-      }
+      if (signal.aborted) return
+      // Beside each other: a table that is locked holds up its own scan only.
+      await Promise.all(
+        this.#deps
+          .watchers()
+          .map((watcher) => this.#scan(watcher).catch((error) => this.#failed(error, watcher))),
+      )
     }
   }
 
   async #scan({ definition: { logType }, reader, horizon }: Watcher): Promise<void> {
     if (!reader || horizon === undefined) return
+    this.#deps.openMissing(logType)
     const asleep = this.#deps
       .forwarders()
       .flatMap((forwarder) =>

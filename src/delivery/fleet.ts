@@ -12,6 +12,7 @@ import {
   type DestinationRules,
   parseDestination,
 } from '../destinations/destination.ts'
+import { LeaseLostError } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import { type Health, healthy } from './decide.ts'
 import { Forwarder } from './forwarder.ts'
@@ -73,7 +74,7 @@ export class Fleet {
     return [...this.#members.values()].flatMap(({ forwarder }) => forwarder ?? [])
   }
 
-  /** New and edited rows. Resolves when the new ones run; edited ones follow as soon as they have stopped. */
+  /** New and edited rows. Resolves when all have been judged; each starts as soon as it can, on its own. */
   async apply(rows: readonly DestinationRow[]): Promise<void> {
     const fresh: Member[] = []
     for (const row of rows) {
@@ -168,6 +169,7 @@ export class Fleet {
     await forwarder?.stop(editGraceMs)
   }
 
+  /** Judges rows and loads what is stored of them together; each is then started on its own. */
   async #startAll(members: readonly Member[], added: boolean): Promise<void> {
     const usable: { member: Member; destination: Destination }[] = []
     for (const member of members) {
@@ -175,13 +177,13 @@ export class Fleet {
       if (destination) usable.push({ member, destination })
     }
     if (usable.length === 0 || this.#stopping.signal.aborted) return
-    const states = await this.#retry(() =>
-      this.#deps.store.load(usable.map(({ destination }) => destination.id)),
-    )
+    const ids = usable.map(({ destination }) => destination.id)
+    const states = await this.#retry(() => this.#deps.store.load(ids))
+    const few = usable.length <= fewDestinations
     for (const { member, destination } of usable) {
       // Without a state the row was deleted in the meantime; the next poll says so.
       const state = states.get(destination.id)
-      if (!state) continue
+      if (!state || this.#stopping.signal.aborted) continue
       if (added) {
         this.#deps.log.emit('destination.added', {
           ...describe(member.row),
@@ -189,10 +191,10 @@ export class Fleet {
           start_from: member.row.startFrom,
         })
       }
-      await this.#start(member, destination, state)
-      if (usable.length <= fewDestinations) member.forwarder?.wakeAll()
+      this.#start(member, destination, state)
+      if (few) member.forwarder?.wakeAll()
     }
-    if (usable.length > fewDestinations) this.#deps.requestScan()
+    if (!few) this.#deps.requestScan()
   }
 
   /** Undefined when the row cannot be used; that is written down and said once. */
@@ -202,9 +204,10 @@ export class Fleet {
       const destination = parseDestination(row, this.#deps.rules())
       delete member.problem
       return destination
-    } catch (error) {
-      if (!(error instanceof DestinationConfigError)) throw error
-      await this.#retry(() => this.#deps.store.markInvalid(row.id, row.version, error.message))
+    } catch (thrown) {
+      const error = asConfigError(thrown)
+      if (error !== thrown) this.#deps.log.emit('destination.error', { ...describe(row), error: thrown })
+      await this.#retry(() => this.#deps.store.markInvalid(row.id, row.revision, error.message))
       if (member.problem !== error.message) {
         member.problem = error.message
         this.#deps.log.emit('destination.invalid', {
@@ -216,41 +219,44 @@ export class Fleet {
     }
   }
 
-  async #start(member: Member, destination: Destination, state: DestinationState): Promise<void> {
+  #start(member: Member, destination: Destination, state: DestinationState): void {
     const { clock, http, log, requestTimeoutMs } = this.#deps
     const sender = destination.configured.open({ http, now: clock.now.bind(clock), requestTimeoutMs })
-    const forwarder = new Forwarder(destination, usableHealth(state.health), state.disabledAt, sender, {
+    const forwarder = new Forwarder(destination, usableHealth(state.health), sender, {
       ...this.#deps,
       reporter: new Reporter(log, clock, destination),
       onLost: () => this.#lost(member, forwarder),
     })
     member.forwarder = forwarder
     for (const logType of destination.logTypes) {
-      await this.#openStream(forwarder, logType, state.cursors.get(logType))
+      const cursor = state.cursors.get(logType)
+      if (cursor) this.#openStream(forwarder, logType, cursor)
+      // Finding the start of a cursor may take its time, or wait for the source: nobody else's.
+      else this.#then(member, () => this.#openMissing(member, forwarder, logType))
     }
-    if (state.invalid) await this.#retry(() => this.#deps.store.markUsable(destination.id))
+    if (state.invalid)
+      this.#then(member, () => this.#retry(() => this.#deps.store.markUsable(destination.id)))
     forwarder.start()
   }
 
+  /** A cursor that the database could not start is started here, once the source can be read. */
   async #openMissing(member: Member, forwarder: Forwarder, logType: string): Promise<void> {
+    const { reader, horizon } = this.#deps.source(logType)
     const open = forwarder.streams.some((stream) => stream.logType === logType)
-    if (member.forwarder !== forwarder || open) return
-    await this.#openStream(forwarder, logType, undefined)
+    if (member.forwarder !== forwarder || open || !reader || horizon === undefined) return
+    const { destination } = forwarder
+    const position = await this.#deps.sourceAvailability.retry(
+      () => findStart(destination, reader, horizon),
+      this.#stopping.signal,
+    )
+    const cursor = await this.#retry(() => this.#deps.store.seed(destination.id, logType, position))
+    this.#openStream(forwarder, logType, cursor)
     forwarder.wake(logType)
   }
 
-  /** A cursor that the database could not start is started here, once the source can be read. */
-  async #openStream(forwarder: Forwarder, logType: string, known: Cursor | undefined): Promise<void> {
-    const { destination } = forwarder
+  #openStream(forwarder: Forwarder, logType: string, cursor: Cursor): void {
     const source = this.#deps.source(logType)
-    let cursor = known
-    if (!cursor) {
-      const { reader, horizon } = source
-      if (!reader || horizon === undefined) return
-      const position = await this.#retry(() => findStart(destination, reader, horizon))
-      cursor = await this.#retry(() => this.#deps.store.seed(destination.id, logType, position))
-    }
-    const { configured, delivery, id, orgId } = destination
+    const { configured, delivery, id, orgId } = forwarder.destination
     forwarder.open(
       new Stream({
         cursor,
@@ -283,15 +289,23 @@ export class Fleet {
         if (!this.#stopping.signal.aborted) await work()
       })
       .catch((error) => {
-        if (!this.#stopping.signal.aborted) {
-          this.#deps.log.emit('destination.error', { ...describe(member.row), error })
-        }
+        // Deleted while it was being worked on; the next poll says so.
+        if (this.#stopping.signal.aborted || error instanceof LeaseLostError) return
+        this.#deps.log.emit('destination.error', { ...describe(member.row), error })
       })
   }
 
   #retry<T>(work: () => Promise<T>): Promise<T> {
     return this.#deps.availability.retry(work, this.#stopping.signal)
   }
+}
+
+/** Whatever a row does to its parsing, it is the row that is at fault, and the others run on. */
+function asConfigError(error: unknown): DestinationConfigError {
+  if (error instanceof DestinationConfigError) return error
+  return new DestinationConfigError([
+    { field: 'destination', problem: 'cannot be read; the log has the error (destination.error)' },
+  ])
 }
 
 function usableHealth(health: Health): Health {

@@ -45,6 +45,8 @@ export interface ForwarderDeps {
 
 /** A request that takes longer gives its seat back while it waits. */
 const slowAfterMs = 1_000
+/** A longer pause between batches is spent without a seat. */
+const longestPauseSeatedMs = 500
 /** One write to the disk freezes up to this many batches. */
 const freezeAhead = 16
 /** After an error of the daemon's own making, before it is tried again. */
@@ -70,18 +72,11 @@ export class Forwarder {
   #stopped: Promise<void> | undefined
   #notBefore = 0
 
-  /** `disabledAt`: since when it was disabled before, where that has not been judged yet. */
-  constructor(
-    destination: Destination,
-    health: Health,
-    disabledAt: number | undefined,
-    sender: Sender,
-    deps: ForwarderDeps,
-  ) {
+  constructor(destination: Destination, health: Health, sender: Sender, deps: ForwarderDeps) {
     this.destination = destination
     this.#health = health
     this.#writer = new CursorWriter(destination.id, deps, this.#aborting.signal)
-    this.#backlog = new Backlog(destination, disabledAt, this.#writer, deps)
+    this.#backlog = new Backlog(destination, this.#writer, deps, this.#aborting.signal)
     this.#sender = sender
     this.#deps = deps
   }
@@ -163,23 +158,28 @@ export class Forwarder {
   /** Until a stream has something to send and no back-off stands in the way. */
   async #due(): Promise<void> {
     while (!this.#stopping.signal.aborted) {
-      const backOffMs = (this.#health.nextAttemptAt ?? 0) - this.#deps.clock.now()
+      const { clock } = this.#deps
+      const backOffMs = (this.#health.nextAttemptAt ?? 0) - clock.now()
+      const waitMs = Math.max(backOffMs, this.#notBefore - clock.monotonic())
       const awake = this.#nextStream() !== undefined
-      if (awake && backOffMs <= 0) return
-      await this.#bell.wait(awake ? backOffMs : undefined)
+      if (awake && waitMs <= 0) return
+      await this.#bell.wait(awake ? waitMs : undefined)
     }
   }
 
   #nextStream(): Stream | undefined {
-    return this.#streams.find(({ awake, source }) => awake && source.reader !== undefined)
+    return this.#streams.find(
+      ({ awake, disabledForMs, source }) =>
+        source.horizon !== undefined && source.reader !== undefined && (awake || disabledForMs !== undefined),
+    )
   }
 
   async #turn(): Promise<void> {
     const seat = await this.#deps.lanes.enter(this.failing ? 'failing' : 'healthy', this.#stopping.signal)
     try {
-      await this.#backlog.judgeDisabledTime(this.#streams)
       const stream = this.#nextStream()
       if (!stream) return
+      await this.#backlog.judgeDisabledTime(stream)
       // To the back: each log type gets its turn.
       this.#streams.push(...this.#streams.splice(this.#streams.indexOf(stream), 1))
       await this.#drain(stream, seat)
@@ -188,12 +188,25 @@ export class Forwarder {
     }
   }
 
-  /** Sends round after round until there is nothing more, a batch fails, others wait, or it shall stop. */
   async #drain(stream: Stream, seat: Seat): Promise<void> {
+    let finished = false
+    try {
+      finished = await this.#sendRounds(stream, seat)
+    } finally {
+      // Batches that were handed out and not settled are read again, or their rows would be passed over (I1).
+      if (finished) stream.rest()
+      else stream.rewind()
+    }
+  }
+
+  /**
+   * Sends round after round until there is nothing more, a batch fails, others wait, or it shall stop. True
+   * when everything that was handed out is settled.
+   */
+  async #sendRounds(stream: Stream, seat: Seat): Promise<boolean> {
     const { maxCatchupBatches } = this.destination.delivery
     let sent = 0
     let accepted: Settlement | undefined
-    let whole = false
     try {
       while (!this.#stopping.signal.aborted) {
         if (sent >= maxCatchupBatches) {
@@ -207,13 +220,11 @@ export class Forwarder {
         if (round.length === 0) break
         sent += round.length
         accepted = await this.#sendRound(stream, round, seat)
-        if (!accepted) return
+        if (!accepted) return false
       }
-      whole = true
+      return true
     } finally {
       if (accepted) await this.#writer.write(stream, accepted, [])
-      if (whole) stream.rest()
-      else stream.rewind()
     }
   }
 
@@ -274,7 +285,7 @@ export class Forwarder {
         settlement = settlementOf(batch, effect.count, effect.refused)
         reporter.skipped(batch.logType, settlement.skipped)
         reporter.deadLettered(batch.logType, settlement.deadLetters)
-        if (settlement.accepted > 0) reporter.delivered(batch, settlement.accepted, durationMs)
+        if (settlement.accepted > 0) reporter.delivered(batch, settlement, durationMs)
       } else if (effect.kind === 'recovered') {
         reporter.recovered(effect.failures, effect.failingForMs)
       }
@@ -294,6 +305,7 @@ export class Forwarder {
           break
         case 'abandon':
           await this.#backlog.abandon(this.#streams, effect.failingForMs)
+          this.#acceptedAhead.clear()
           break
         case 'hold':
           reporter.held(effect.failingForMs)
@@ -303,11 +315,11 @@ export class Forwarder {
           reporter.backingOff(this.#health, effect.nextAttemptAt, effect.delayMs)
           break
         case 'disable':
+          await this.#writer.retry(() =>
+            this.#deps.store.disable(this.destination.id, this.destination.revision, error),
+          )
           // The registry sees the disabled row and ends this forwarder.
           this.#stopping.abort()
-          await this.#writer.retry(() =>
-            this.#deps.store.disable(this.destination.id, this.destination.version, error),
-          )
           break
         case 'settle':
         case 'recovered':
@@ -319,17 +331,21 @@ export class Forwarder {
   }
 
   #saveFailure(error: string): Promise<void> {
-    const { id, version } = this.destination
-    return this.#writer.retry(() => this.#deps.store.saveFailure(id, version, this.#health, error))
+    const { id, revision } = this.destination
+    return this.#writer.retry(() => this.#deps.store.saveFailure(id, revision, this.#health, error))
   }
 
   #othersWait(stream: Stream, seat: Seat): boolean {
     return seat.contended || this.#streams.some((other) => other !== stream && other.awake)
   }
 
-  /** Keeps the pause between two batches, over turns too; false when it shall stop. */
+  /**
+   * Keeps the pause between two batches, over turns too. False when it shall stop, and when the pause is so
+   * long that others could use the seat: the turn ends, and the next one begins after the pause.
+   */
   async #clearance(): Promise<boolean> {
     const waitMs = this.#notBefore - this.#deps.clock.monotonic()
+    if (waitMs > longestPauseSeatedMs) return false
     if (waitMs > 0) await sleep(waitMs, this.#stopping.signal)
     return !this.#stopping.signal.aborted
   }

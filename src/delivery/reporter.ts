@@ -9,6 +9,7 @@ import type { Log } from '../telemetry/log.ts'
 import { type Failing, fail, LOG_AGAIN_MS } from '../telemetry/throttle.ts'
 import type { Batch, DeadLetter, SkippedRange } from './batch.ts'
 import type { FailureKind, Health } from './decide.ts'
+import type { Settlement } from './settlement.ts'
 
 export interface LoggedRange extends SkippedRange {
   readonly logType: string
@@ -39,18 +40,18 @@ export class Reporter {
     this.#summedSince = clock.monotonic()
   }
 
-  delivered(batch: Batch, events: number, durationMs: number): void {
+  delivered(batch: Batch, { accepted, to }: Settlement, durationMs: number): void {
     this.#log.emit('batch.delivered', {
       ...this.#who,
       log_type: batch.logType,
       batch_id: batch.id,
-      events,
+      events: accepted,
       bytes: batch.bytes,
       from: batch.positions[0] ?? batch.from,
-      to: batch.positions[events - 1] ?? batch.to,
+      to,
       duration_ms: Math.round(durationMs),
     })
-    this.#delivered.events += events
+    this.#delivered.events += accepted
     this.#delivered.batches += 1
     this.#delivered.bytes += batch.bytes
     const summariseAt = this.#lastSummary === undefined ? 0 : this.#lastSummary + LOG_AGAIN_MS

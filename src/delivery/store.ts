@@ -17,14 +17,14 @@ export interface Cursor {
   readonly position: Position
   readonly frozen: readonly Position[]
   readonly start?: StartMark
+  /** How long the destination was disabled before it was enabled, while that has not been judged. */
+  readonly disabledForMs?: number
 }
 
 export interface DestinationState {
   readonly health: Health
   /** The row was found invalid when it was last judged. */
   readonly invalid: boolean
-  /** Set while it is disabled, and until the time it was has been judged. */
-  readonly disabledAt: number | undefined
   readonly cursors: ReadonlyMap<string, Cursor>
 }
 
@@ -33,6 +33,7 @@ export interface CursorMove {
   readonly logType: string
   /** Where the cursor stands; anything else means somebody else moved it. */
   readonly from: Position
+  readonly fromFrozen: readonly Position[]
   readonly to: Position
   /** Ends of the batches that are frozen beyond `to`, in order. */
   readonly frozen: readonly Position[]
@@ -58,11 +59,11 @@ export class DeliveryStore {
              ${this.#epochMs('s.first_failed_at')} AS first_failed_at,
              ${this.#epochMs('s.next_attempt_at')} AS next_attempt_at,
              ${this.#epochMs('s.last_error_at')} AS last_error_at,
-             ${this.#epochMs('s.disabled_at')} AS disabled_at,
              (SELECT jsonb_agg(jsonb_build_object(
                 'logType', c.log_type, 'position', c.position, 'frozen', c.frozen,
                 'startUntil', c.start_until,
-                'startXid', c.start_xid::text, 'startSeen', c.start_seen::text))
+                'startXid', c.start_xid::text, 'startSeen', c.start_seen::text,
+                'disabledForMs', c.disabled_for_ms))
               FROM spillway.cursors c WHERE c.destination_id = s.destination_id)::text AS cursors
       FROM spillway.delivery_state s
       WHERE s.destination_id IN (SELECT value::bigint FROM jsonb_array_elements_text(${JSON.stringify(destinationIds)}::text::jsonb))`
@@ -95,6 +96,7 @@ export class DeliveryStore {
       WITH moved AS (
         UPDATE spillway.cursors SET position = ${to}::text, frozen = ${frozen}::text::text[], updated_at = now()
         WHERE destination_id = ${destinationId}::bigint AND log_type = ${logType}::text AND position = ${from}::text
+          AND frozen = ${arrayLiteral(move.fromFrozen)}::text::text[]
           AND (SELECT set_config('synchronous_commit', ${move.durable ? 'on' : 'off'}::text, true)) IS NOT NULL
         RETURNING 1
       ), ledger AS (
@@ -129,22 +131,21 @@ export class DeliveryStore {
   }
 
   /** Records a failure, unless the destination's row has been edited since the attempt began. */
-  async saveFailure(destinationId: number, version: number, health: Health, error: string): Promise<void> {
+  async saveFailure(destinationId: number, revision: string, health: Health, error: string): Promise<void> {
     await this.#sql`
       UPDATE spillway.delivery_state SET
         status = ${health.status}, consecutive_failures = ${health.consecutiveFailures},
         first_failed_at = ${instant(health.firstFailedAt)}::text::timestamptz,
         next_attempt_at = ${instant(health.nextAttemptAt)}::text::timestamptz,
         last_error = ${error}, last_error_at = ${instant(health.lastErrorAt)}::text::timestamptz
-      WHERE destination_id = ${destinationId}
-        AND EXISTS (SELECT FROM spillway.destinations WHERE id = ${destinationId} AND version = ${version})`
+      FROM (${this.#unedited(destinationId, revision)}) d WHERE destination_id = d.id`
   }
 
   /** Disables a destination whose endpoint asked for it, unless its row has been edited since. */
-  async disable(destinationId: number, version: number, error: string): Promise<void> {
+  async disable(destinationId: number, revision: string, error: string): Promise<void> {
     await this.#sql.begin(async (sql) => {
       const done = await sql`
-        UPDATE spillway.destinations SET enabled = false WHERE id = ${destinationId} AND version = ${version}`
+        UPDATE spillway.destinations SET enabled = false WHERE id = ${destinationId} AND version || '/' || changed_xid = ${revision}`
       if (done.count === 0) return
       await sql`
         UPDATE spillway.delivery_state SET last_error = ${error}, last_error_at = now()
@@ -153,12 +154,11 @@ export class DeliveryStore {
   }
 
   /** The row cannot be used; `error` names every bad field. */
-  async markInvalid(destinationId: number, version: number, error: string): Promise<void> {
+  async markInvalid(destinationId: number, revision: string, error: string): Promise<void> {
     await this.#sql`
       UPDATE spillway.delivery_state SET
         status = 'invalid', next_attempt_at = NULL, last_error = ${error}, last_error_at = now()
-      WHERE destination_id = ${destinationId}
-        AND EXISTS (SELECT FROM spillway.destinations WHERE id = ${destinationId} AND version = ${version})`
+      FROM (${this.#unedited(destinationId, revision)}) d WHERE destination_id = d.id`
   }
 
   /** The row can be used again. */
@@ -168,11 +168,21 @@ export class DeliveryStore {
       WHERE destination_id = ${destinationId} AND status = 'invalid'`
   }
 
-  /** The time it was disabled has been judged. */
-  async clearDisabledAt(destinationId: number): Promise<void> {
+  /** The time it was disabled has been judged for a log type. */
+  async clearDisabledTime(destinationId: number, logType: string): Promise<void> {
     await this.#sql`
-      UPDATE spillway.delivery_state SET disabled_at = NULL
-      WHERE destination_id = ${destinationId} AND status <> 'disabled'`
+      UPDATE spillway.cursors SET disabled_for_ms = NULL
+      WHERE destination_id = ${destinationId} AND log_type = ${logType}`
+  }
+
+  /**
+   * The destination's row as long as it is the one that was acted on. The lock makes an edit that is being
+   * written go first, and takes the rows in the order in which the edit's own triggers do.
+   */
+  #unedited(destinationId: number, revision: string) {
+    return this.#sql`
+      SELECT id FROM spillway.destinations
+      WHERE id = ${destinationId} AND version || '/' || changed_xid = ${revision} FOR SHARE`
   }
 
   #epochMs(column: string) {
@@ -187,7 +197,6 @@ interface StateRow {
   readonly first_failed_at: number | null
   readonly next_attempt_at: number | null
   readonly last_error_at: number | null
-  readonly disabled_at: number | null
   readonly cursors: string | null
 }
 
@@ -198,6 +207,7 @@ interface CursorJson {
   readonly startUntil: string | null
   readonly startXid: string | null
   readonly startSeen: string | null
+  readonly disabledForMs: number | null
 }
 
 function toState(row: StateRow): DestinationState {
@@ -212,9 +222,8 @@ function toState(row: StateRow): DestinationState {
       lastErrorAt: row.last_error_at ?? undefined,
     },
     invalid: row.status === 'invalid',
-    disabledAt: row.disabled_at ?? undefined,
     cursors: new Map(
-      cursors.map(({ logType, position, frozen, startUntil, startXid, startSeen }) => [
+      cursors.map(({ logType, position, frozen, startUntil, startXid, startSeen, disabledForMs }) => [
         logType,
         {
           position,
@@ -222,6 +231,7 @@ function toState(row: StateRow): DestinationState {
           ...(startUntil !== null && startXid !== null && startSeen !== null
             ? { start: { until: startUntil, xid: startXid, seen: startSeen } }
             : {}),
+          ...(disabledForMs === null ? {} : { disabledForMs }),
         },
       ]),
     ),

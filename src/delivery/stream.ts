@@ -61,6 +61,9 @@ export class Stream {
   #pageBytes = firstPageBytes
   #rowBytes = assumedRowBytes
   #awake = false
+  #disabledForMs: number | undefined
+  /** The first page of a turn is read alone: whether the endpoint answers at all is still to be seen. */
+  #readsAhead = false
 
   constructor(options: StreamOptions) {
     this.#options = options
@@ -70,6 +73,7 @@ export class Stream {
     this.#bounds = [...options.cursor.frozen]
     this.#handedOutTo = this.#position
     this.#readTo = this.#position
+    this.#disabledForMs = options.cursor.disabledForMs
   }
 
   get position(): Position {
@@ -102,6 +106,25 @@ export class Stream {
     this.#awake = true
   }
 
+  /** Ends that are stored beyond what has been handed out. */
+  get endsAhead(): readonly Position[] {
+    return this.#bounds
+  }
+
+  /** The backlog is given up, and with it what was frozen of it. */
+  dropEnds(): void {
+    this.#bounds = []
+  }
+
+  /** How long the destination was disabled before, while that has not been judged. */
+  get disabledForMs(): number | undefined {
+    return this.#disabledForMs
+  }
+
+  disabledTimeJudged(): void {
+    this.#disabledForMs = undefined
+  }
+
   /** The cursor has been moved, and this is what is stored beyond it. */
   settled(position: Position, frozen: readonly Position[]): void {
     this.#position = position
@@ -118,6 +141,7 @@ export class Stream {
     this.#readTo = this.#position
     this.#exhausted = false
     this.#pageBytes = firstPageBytes
+    this.#readsAhead = false
     this.#awake = true
   }
 
@@ -125,6 +149,7 @@ export class Stream {
   rest(): void {
     if (this.#next < this.#items.length || this.#ahead !== undefined) this.rewind()
     else this.#dropHandedOut()
+    this.#readsAhead = false
   }
 
   /**
@@ -169,7 +194,9 @@ export class Stream {
     if (reading) this.#take(reading)
     else this.#exhausted = true
     seat.hold(this.#heldBytes())
-    if (reading?.page.full && !seat.modest && (await seat.reserve(this.#pageBytes, signal))) {
+    const ahead = this.#readsAhead && reading?.page.full && !seat.modest
+    this.#readsAhead = true
+    if (ahead && (await seat.reserve(this.#pageBytes, signal))) {
       this.#ahead = this.#startReading(seat)
       // Whoever waits for it gets the error; if nobody does, it is of no account.
       this.#ahead?.catch(() => {})
@@ -194,10 +221,10 @@ export class Stream {
 
   #take({ page, upTo }: Reading): void {
     let bytes = 0
-    for (const { position, event } of page.rows) {
-      const body = this.#options.encode(event)
-      const encoded = { id: event.id, body, bytes: Buffer.byteLength(body) }
-      bytes += encoded.bytes
+    for (const { position, event, oversizeBytes } of page.rows) {
+      const body = oversizeBytes === undefined ? this.#options.encode(event) : ''
+      const encoded = { id: event.id, body, bytes: oversizeBytes ?? Buffer.byteLength(body) }
+      bytes += body === '' ? 0 : encoded.bytes
       this.#items.push({ position, event: encoded, timestampMs: event.timestampMs })
     }
     this.#readTo = page.full ? (page.rows.at(-1)?.position ?? upTo) : upTo
@@ -212,6 +239,6 @@ export class Stream {
   }
 
   #heldBytes(): number {
-    return this.#items.reduce((sum, item) => sum + item.event.bytes, 0)
+    return this.#items.reduce((sum, { event }) => sum + (event.body === '' ? 0 : event.bytes), 0)
   }
 }

@@ -24,8 +24,8 @@ export interface DestinationRow {
   readonly delivery: unknown
   /** Epoch milliseconds. */
   readonly createdAt: number
-  /** Rises with every edit. */
-  readonly version: number
+  /** Names this state of this row: an edit changes it, and no other row ever had it. */
+  readonly revision: string
 }
 
 export interface Destination {
@@ -36,7 +36,7 @@ export interface Destination {
   readonly logTypes: readonly string[]
   readonly startFrom: StartFrom
   readonly createdAt: number
-  readonly version: number
+  readonly revision: string
   readonly delivery: DeliverySettings
   readonly configured: Configured
 }
@@ -84,7 +84,7 @@ export function parseDestination(row: DestinationRow, rules: DestinationRules): 
   if (problems.length > 0 || !startFrom || !delivery || !configured) {
     throw new DestinationConfigError(problems)
   }
-  const { id, orgId, name, logTypes, createdAt, version } = row
+  const { id, orgId, name, logTypes, createdAt, revision } = row
   return {
     id,
     orgId,
@@ -93,7 +93,7 @@ export function parseDestination(row: DestinationRow, rules: DestinationRules): 
     logTypes: [...new Set(logTypes)],
     startFrom,
     createdAt,
-    version,
+    revision,
     delivery,
     configured,
   }
@@ -106,6 +106,10 @@ function logTypeProblems(row: DestinationRow, rules: DestinationRules): FieldPro
   }
   const problems: FieldProblem[] = []
   for (const logType of row.logTypes) {
+    if (typeof logType !== 'string') {
+      problems.push({ field: 'log_types', problem: 'holds a NULL; name a log type or leave it out' })
+      continue
+    }
     const source = rules.logTypes.get(logType)
     if (!source) {
       problems.push({

@@ -28,12 +28,18 @@ export interface RegistryDeps {
 /** A change applies within a second; half of it is for the poll. */
 const pollIntervalMs = 500
 
+/** An answer that took longer says too little of the time. */
+const longestSampleMs = 1_000
+
 /** The database's time, so that replicas and restarts agree on it whatever their own clocks say. */
 export class DatabaseClock implements Clock {
   #offsetMs = 0
+  #synchronised = false
 
   synchronise(databaseNow: number, askedAt: number, answeredAt: number): void {
     // The answer was made somewhere between question and answer; the middle is off by half of it at most.
+    if (answeredAt - askedAt > longestSampleMs && this.#synchronised) return
+    this.#synchronised = true
     this.#offsetMs = databaseNow - (askedAt + answeredAt) / 2
   }
 
@@ -48,8 +54,7 @@ export class DatabaseClock implements Clock {
 
 export class Registry {
   readonly #deps: RegistryDeps
-  /** Of each row, what tells it from an edited one, or from another row with its id. */
-  readonly #versions = new Map<number, string>()
+  readonly #revisions = new Map<number, string>()
   #sources: readonly SourceDefinition[] | undefined
   /** Transactions before this one had ended when the last poll looked. */
   #nextXid = '0'
@@ -68,21 +73,26 @@ export class Registry {
   /** One look at the tables. Rejects with the signal's reason when it aborts while the database is away. */
   async poll(signal: AbortSignal): Promise<void> {
     const { availability, clock, sql } = this.#deps
-    const askedAt = Date.now()
-    const [row] = await availability.retry(() => this.#changedRows(sql), signal)
+    const row = await availability.retry(async () => {
+      const askedAt = Date.now()
+      const [answer] = await this.#changedRows(sql)
+      if (answer) clock.synchronise(answer.now_ms, askedAt, Date.now())
+      return answer
+    }, signal)
     if (!row) return
-    clock.synchronise(row.now_ms, askedAt, Date.now())
-    const upserted = parseRows(row.changed).filter((each) => this.#versions.get(each.id) !== identity(each))
-    for (const each of upserted) this.#versions.set(each.id, identity(each))
+    const upserted = parseRows(row.changed).filter((each) => this.#revisions.get(each.id) !== each.revision)
+    for (const each of upserted) this.#revisions.set(each.id, each.revision)
     const removed =
-      Number(row.total) === this.#versions.size
+      Number(row.total) === this.#revisions.size
         ? []
         : await availability.retry(() => this.#findRemoved(sql), signal)
-    for (const id of removed) this.#versions.delete(id)
+    for (const id of removed) this.#revisions.delete(id)
     this.#nextXid = row.next_xid
     const sources = this.#changedSources(row.sources)
-    if (upserted.length > 0 || removed.length > 0 || sources !== undefined) {
-      await this.#deps.onChanges({ upserted, removed, sources })
+    // A row may have been deleted between the two statements.
+    const there = upserted.filter(({ id }) => !removed.includes(id))
+    if (there.length > 0 || removed.length > 0 || sources !== undefined) {
+      await this.#deps.onChanges({ upserted: there, removed, sources })
     }
   }
 
@@ -95,7 +105,7 @@ export class Registry {
                 'id', d.id, 'orgId', d.org_id, 'name', d.name, 'type', d.type, 'config', d.config,
                 'logTypes', d.log_types, 'enabled', d.enabled, 'startFrom', d.start_from, 'filter', d.filter,
                 'redaction', d.redaction, 'delivery', d.delivery,
-                'createdAt', (extract(epoch FROM d.created_at) * 1000)::float8, 'version', d.version, 'changedXid', d.changed_xid::text) ORDER BY d.id)
+                'createdAt', (extract(epoch FROM d.created_at) * 1000)::float8, 'revision', d.version || '/' || d.changed_xid) ORDER BY d.id)
               FROM spillway.destinations d WHERE d.changed_xid >= ${this.#nextXid}::text::xid8)::text AS changed,
              (SELECT json_agg(json_build_object(
                 'logType', s.log_type, 'relation', s.relation, 'idColumn', s.id_column, 'orgColumn', s.org_column,
@@ -109,7 +119,7 @@ export class Registry {
       SELECT json_agg(id)::text AS ids FROM spillway.destinations`
     // PostgreSQL built this text in the same statement.
     const there = new Set(JSON.parse(row?.ids ?? '[]') as number[])
-    return [...this.#versions.keys()].filter((id) => !there.has(id))
+    return [...this.#revisions.keys()].filter((id) => !there.has(id))
   }
 
   #changedSources(text: string | null): readonly SourceDefinition[] | undefined {
@@ -135,13 +145,6 @@ interface PollRow {
   readonly sources: string | null
 }
 
-type PolledRow = DestinationRow & { readonly changedXid: string }
-
-function parseRows(text: string | null): PolledRow[] {
-  return JSON.parse(text ?? '[]') as PolledRow[] // built by the poll's own statement
-}
-
-/** A row that takes a deleted one's id has the same version, by another transaction. */
-function identity({ version, changedXid }: PolledRow): string {
-  return `${version}/${changedXid}`
+function parseRows(text: string | null): DestinationRow[] {
+  return JSON.parse(text ?? '[]') as DestinationRow[] // built by the poll's own statement
 }

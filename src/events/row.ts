@@ -19,6 +19,8 @@ export type RowValues = readonly (string | null)[]
 export interface RowShape {
   /** Everything to select: the data's columns, then the id, org and timestamp that are not among them. */
   readonly selected: readonly Column[]
+  /** Whether the column at an index tells which event it is: its id, its org or its time. */
+  identifies(index: number): boolean
   idOf(values: RowValues): string
   toEvent(values: RowValues): AuditEvent
 }
@@ -42,6 +44,7 @@ export function rowShape({ logType, columns, id, org, timestamp }: RowShapeOptio
   const idOf = (values: RowValues) => values[idAt] ?? ''
   return {
     selected,
+    identifies: (index) => index === idAt || index === orgAt || index === timestampAt,
     idOf,
     toEvent(values) {
       let data = '{'

@@ -1,6 +1,7 @@
 /** The stored horizons: what a new cursor and a new run of the daemon start from. */
 import type { Sql } from '../db/client.ts'
 import type { Position } from './position.ts'
+import type { SourceDefinition } from './source.ts'
 
 export class HorizonStore {
   readonly #sql: Sql
@@ -15,12 +16,15 @@ export class HorizonStore {
     return row?.horizon
   }
 
-  /** May be lost with the database's power: an older horizon is a horizon too. */
-  async save(logType: string, horizon: Position): Promise<void> {
+  /**
+   * May be lost with the database's power: an older horizon is a horizon too. Not written when the source
+   * has been pointed elsewhere meanwhile.
+   */
+  async save({ logType, relation, idColumn }: SourceDefinition, horizon: Position): Promise<void> {
     await this.#sql`
       INSERT INTO spillway.source_state (log_type, horizon)
       SELECT log_type, ${horizon}::text FROM spillway.sources
-      WHERE log_type = ${logType}::text AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
+      WHERE log_type = ${logType}::text AND relation = ${relation} AND id_column = ${idColumn} AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
       ON CONFLICT (log_type) DO UPDATE SET horizon = excluded.horizon, updated_at = now()`
   }
 

@@ -35,7 +35,12 @@ export interface Range {
 export interface ReadRow {
   readonly position: Position
   readonly event: AuditEvent
+  /** The row is larger than any destination takes, and was left in the database: `event` has no data. */
+  readonly oversizeBytes?: number
 }
+
+/** Three times what the most generous provider takes for an event. A row of a gigabyte must not be fetched. */
+const largestRowBytes = 16 * 1024 * 1024
 
 export interface Page {
   readonly rows: readonly ReadRow[]
@@ -84,7 +89,13 @@ export class Reader {
     const list = selected.map((column, index) => `${selectExpression(column, 't')} AS c${index}`).join(', ')
     this.#inner = `${list}, ${this.#id} AS position`
     this.#sized = `s.*, ${size} AS size, sum(${size}) OVER (ORDER BY s.position ROWS UNBOUNDED PRECEDING) AS running`
-    this.#outer = selected.map((_, index) => `p.c${index}`).join(', ')
+    this.#outer = selected
+      .map((_, index) =>
+        this.#shape.identifies(index)
+          ? `p.c${index}`
+          : `CASE WHEN p.size <= ${largestRowBytes} THEN p.c${index} END`,
+      )
+      .join(', ')
   }
 
   /** The next rows of a range, by rising position. */
@@ -94,7 +105,7 @@ export class Reader {
     const byteLimit = parameters.push(String(limit.bytes))
     const values = await this.#sql
       .unsafe<Record<string, string | null>[]>(
-        `SELECT ${this.#outer}, p.running FROM (
+        `SELECT ${this.#outer}, p.size, p.running FROM (
            SELECT ${this.#sized} FROM (
              SELECT ${this.#inner} FROM ${this.#source.relation} t
              WHERE ${where} ORDER BY ${this.#id} LIMIT $${rowLimit}::bigint
@@ -104,7 +115,12 @@ export class Reader {
         { prepare: true },
       )
       .values()
-    const rows = values.map((row) => ({ position: this.#shape.idOf(row), event: this.#shape.toEvent(row) }))
+    const rows = values.map((row): ReadRow => {
+      const position = this.#shape.idOf(row)
+      const event = this.#shape.toEvent(row)
+      const bytes = Number(row.at(-2) ?? 0)
+      return bytes > largestRowBytes ? { position, event, oversizeBytes: bytes } : { position, event }
+    })
     const running = Number(values.at(-1)?.at(-1) ?? 0)
     return { rows, full: rows.length >= limit.rows || running >= limit.bytes }
   }

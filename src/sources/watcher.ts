@@ -27,7 +27,8 @@ export interface WatcherDeps {
   readonly pollIntervalMs: number
   /** A horizon that a former run stored. */
   loadHorizon(logType: string): Promise<Position | undefined>
-  saveHorizon(logType: string, horizon: Position): Promise<void>
+  /** A hint for the next run: it must not fail the reading. */
+  saveHorizon(definition: SourceDefinition, horizon: Position): Promise<void>
   /** Rows lie between the old and the new horizon; `orgs` undefined means any tenant's. */
   onRows(logType: string, orgs: ReadonlySet<string | null> | undefined): void
   /** The horizon is known for the first time, or again after the source was invalid. */
@@ -167,7 +168,7 @@ export class Watcher {
     const at = performance.now()
     if (this.#saved && (position === this.#saved.position || at - this.#saved.at < saveEveryMs)) return
     this.#saved = { position, at }
-    await this.#deps.saveHorizon(this.definition.logType, position)
+    await this.#deps.saveHorizon(this.definition, position)
   }
 
   #reportInvalid(error: unknown): void {

@@ -21,7 +21,7 @@ export interface DraftOptions {
   readonly disabled?: true
 }
 
-export type Draft = Omit<DestinationRow, 'id' | 'createdAt' | 'version'>
+export type Draft = Omit<DestinationRow, 'id' | 'createdAt' | 'revision'>
 
 /** Throws `ConfigError` with every bad field. */
 export function parseDraft(options: DraftOptions, rules: DestinationRules): Draft {
@@ -60,7 +60,7 @@ function readOrg({ org, allOrgs }: DraftOptions, problems: FieldProblem[]): stri
 
 function judge(draft: Draft, rules: DestinationRules): readonly FieldProblem[] {
   try {
-    parseDestination({ ...draft, id: 0, createdAt: 0, version: 1 }, rules)
+    parseDestination({ ...draft, id: 0, createdAt: 0, revision: '' }, rules)
     return []
   } catch (error) {
     if (error instanceof DestinationConfigError) return error.fields

@@ -31,5 +31,11 @@ export function orgText(orgId: string | null): string {
 async function select(sql: Sql, by: { readonly id: number } | { readonly name: string }) {
   const condition = 'id' in by ? eq(destinations.id, by.id) : eq(destinations.name, by.name)
   const rows = await typed(sql).select().from(destinations).where(condition).orderBy(destinations.id)
-  return rows.map((row): DestinationRow => ({ ...row, createdAt: row.createdAt.getTime() }))
+  return rows.map(
+    (row): DestinationRow => ({
+      ...row,
+      createdAt: row.createdAt.getTime(),
+      revision: String(row.version),
+    }),
+  )
 }

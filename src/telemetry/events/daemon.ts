@@ -116,7 +116,7 @@ export const daemonEvents = {
     meaning:
       'Another daemon may deliver for these destinations. This one writes no cursor of theirs any more.',
     action:
-      'Nothing if it is rare. Often: the database is slow or the process starves; or its connections are cut.',
+      'Nothing if it is rare. Often: the database is slow or the process starves, or its connections are cut.',
     fields: {
       lease: text('Name of the lease'),
       epoch: optional(integer('The epoch that has ended')),

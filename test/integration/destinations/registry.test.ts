@@ -81,7 +81,7 @@ describe('the registry', () => {
         redaction: null,
         delivery: { batchSize: 5 },
         createdAt: Date.parse('2026-03-01T12:00:00.123Z'),
-        version: 1,
+        revision: expect.stringMatching(/^1\/\d+$/),
       }),
     ])
   })

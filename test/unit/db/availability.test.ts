@@ -32,7 +32,7 @@ describe('an error of the database', () => {
     },
   )
 
-  test.each(['42P01', '42501', '23505', '22P02', '28P01', '0800', 'ENOENT', '08', ''])(
+  test.each(['42P01', '42501', '23505', '22P02', '28P01', '0800', 'EACCES', '08', ''])(
     '%s does not',
     (code) => {
       expect(isTransient(failure(code))).toBe(false)

@@ -146,7 +146,7 @@ describe('a backlog past its age', () => {
     const kinds = (ageMs: number) =>
       decide(since(ageMs), retry, eventCount, policy, now, 0).effects.map(({ kind }) => kind)
     expect(kinds(dayMs - 1)).toEqual(['failed', 'back_off'])
-    expect(kinds(dayMs)).toEqual(['failed', 'abandon', 'back_off'])
+    expect(kinds(dayMs)).toEqual(['failed', 'back_off', 'abandon'])
   })
 
   test('gives what comes after it a time of its own', () => {
@@ -166,7 +166,7 @@ describe('a backlog past its age', () => {
 
   test('is kept where the destination says hold, which is said once', () => {
     const first = decide(since(dayMs + 600_000), retry, eventCount, hold, now, 0)
-    expect(first.effects.map(({ kind }) => kind)).toEqual(['failed', 'hold', 'back_off'])
+    expect(first.effects.map(({ kind }) => kind)).toEqual(['failed', 'back_off', 'hold'])
     expect(first.health.firstFailedAt).toBe(now - dayMs - 600_000)
     const second = decide(first.health, retry, eventCount, hold, now + 1_800_000, 0)
     expect(second.effects.map(({ kind }) => kind)).toEqual(['failed', 'back_off'])

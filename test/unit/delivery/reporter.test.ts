@@ -31,10 +31,12 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
+const settling = (accepted: number) => ({ to: batch.to, skipped: [], deadLetters: [], accepted })
+
 describe('deliveries', () => {
   test('are a debug line each and a summary at once, then at most every 30 s', () => {
     const { lines, reporter, codes } = reporting()
-    reporter.delivered(batch, 3, 12.4)
+    reporter.delivered(batch, settling(3), 12.4)
     expect(lines).toMatchObject([
       ['batch.delivered', { destination_id: 7, org: 'acme', events: 3, from: '1', to: '3', duration_ms: 12 }],
       ['destination.delivered', { events: 3, batches: 1, bytes: batch.bytes }],
@@ -42,7 +44,7 @@ describe('deliveries', () => {
     codes()
     for (let second = 0; second < 29; second += 1) {
       vi.advanceTimersByTime(1_000)
-      reporter.delivered(batch, 3, 1)
+      reporter.delivered(batch, settling(3), 1)
     }
     expect(new Set(codes())).toEqual(new Set(['batch.delivered']))
     vi.advanceTimersByTime(1_000)
@@ -51,7 +53,7 @@ describe('deliveries', () => {
 
   test('are not summed up where there were none', () => {
     const { reporter, codes } = reporting()
-    reporter.delivered(batch, 3, 1)
+    reporter.delivered(batch, settling(3), 1)
     codes()
     vi.advanceTimersByTime(300_000)
     reporter.summarise()
@@ -60,8 +62,8 @@ describe('deliveries', () => {
 
   test('that were not summed up yet are when it stops', () => {
     const { lines, reporter, codes } = reporting()
-    reporter.delivered(batch, 3, 1)
-    reporter.delivered(batch, 2, 1)
+    reporter.delivered(batch, settling(3), 1)
+    reporter.delivered(batch, settling(2), 1)
     codes()
     reporter.summarise()
     expect(lines).toMatchObject([['destination.delivered', { events: 2, batches: 1 }]])
