@@ -1,6 +1,13 @@
 #!/usr/bin/env node
 /** argv → command, exit code. The first signal asks the command to end, the second one ends the process. */
+import { setFlagsFromString } from 'node:v8'
 import { runProgram } from './cli/program.ts'
+
+/**
+ * V8 lets the space for young objects grow to where a daemon that drains a backlog holds 380 MB, of which 35
+ * are alive. Kept small it holds 210, for a tenth more of the processor's time (measured: `npm run bench`).
+ */
+setFlagsFromString('--semi-space-growth-factor=1')
 
 const exitAfterMs = 1_000
 

@@ -8,7 +8,7 @@
  */
 import type { AuditEvent } from '../../providers/provider.ts'
 import { comparePositions, type Position } from '../sources/position.ts'
-import type { Page, Reader, Scope } from '../sources/reader.ts'
+import type { Page, Reader, ReadRow, Scope } from '../sources/reader.ts'
 import { type Batch, type CutRules, cutBatch, type Item } from './batch.ts'
 import type { Seat } from './lanes.ts'
 import type { Cursor } from './store.ts'
@@ -31,7 +31,7 @@ export interface StreamOptions {
 
 /** A page, and the horizon it was read up to. */
 interface Reading {
-  readonly page: Page
+  readonly page: Page<Item>
   readonly upTo: Position
 }
 
@@ -215,19 +215,15 @@ export class Stream {
         this.scopeAfter(this.#readTo),
         { after: this.#readTo, upTo: horizon },
         { rows, bytes: this.#pageBytes },
+        (row) => this.#toItem(row),
       )
       .then((page) => ({ page, upTo: horizon }))
   }
 
   #take({ page, upTo }: Reading): void {
-    let bytes = 0
-    for (const { position, event, oversizeBytes } of page.rows) {
-      const body = oversizeBytes === undefined ? this.#options.encode(event) : ''
-      const encoded = { id: event.id, body, bytes: oversizeBytes ?? Buffer.byteLength(body) }
-      bytes += body === '' ? 0 : encoded.bytes
-      this.#items.push({ position, event: encoded, timestampMs: event.timestampMs })
-    }
-    this.#readTo = page.full ? (page.rows.at(-1)?.position ?? upTo) : upTo
+    const bytes = page.rows.reduce((sum, item) => sum + heldBytes(item), 0)
+    this.#items.push(...page.rows)
+    this.#readTo = page.full ? (page.last ?? upTo) : upTo
     this.#exhausted = !page.full
     if (page.rows.length > 0) this.#rowBytes = Math.max(64, bytes / page.rows.length)
     this.#pageBytes = page.full ? Math.min(this.#pageBytes * 2, maxPageBytes) : firstPageBytes
@@ -239,6 +235,17 @@ export class Stream {
   }
 
   #heldBytes(): number {
-    return this.#items.reduce((sum, { event }) => sum + (event.body === '' ? 0 : event.bytes), 0)
+    return this.#items.reduce((sum, item) => sum + heldBytes(item), 0)
   }
+
+  #toItem({ position, event, oversizeBytes }: ReadRow): Item {
+    const body = oversizeBytes === undefined ? this.#options.encode(event) : ''
+    const bytes = oversizeBytes ?? Buffer.byteLength(body)
+    return { position, event: { id: event.id, body, bytes }, timestampMs: event.timestampMs }
+  }
+}
+
+/** A row that was too large to be fetched takes no room. */
+function heldBytes({ event }: Item): number {
+  return event.body === '' ? 0 : event.bytes
 }

@@ -5,7 +5,7 @@
 import type { AuditEvent } from '../../providers/provider.ts'
 import type { TextSql } from '../db/client.ts'
 import { quoteIdentifier, selectExpression, sizeExpression } from '../events/columns.ts'
-import { type RowShape, rowShape } from '../events/row.ts'
+import { type RowShape, type RowValues, rowShape } from '../events/row.ts'
 import { origin, type Position } from './position.ts'
 import type { Source } from './source.ts'
 import { Tenant } from './tenant.ts'
@@ -42,8 +42,10 @@ export interface ReadRow {
 /** Three times what the most generous provider takes for an event. A row of a gigabyte must not be fetched. */
 const largestRowBytes = 16 * 1024 * 1024
 
-export interface Page {
-  readonly rows: readonly ReadRow[]
+export interface Page<Row = ReadRow> {
+  readonly rows: readonly Row[]
+  /** Of the last row; undefined when there is none. */
+  readonly last: Position | undefined
   /** The page ended at its limit: there may be more rows in the range. */
   readonly full: boolean
 }
@@ -98,12 +100,25 @@ export class Reader {
       .join(', ')
   }
 
-  /** The next rows of a range, by rising position. */
-  async readPage(scope: Scope, range: Range, limit: PageLimit): Promise<Page> {
+  /**
+   * The next rows of a range, by rising position. `make` turns each into what is kept of it as soon as it
+   * arrives: a page's worth of values that live no longer than their row costs the garbage collector little.
+   */
+  readPage(scope: Scope, range: Range, limit: PageLimit): Promise<Page>
+  readPage<Row>(scope: Scope, range: Range, limit: PageLimit, make: (row: ReadRow) => Row): Promise<Page<Row>>
+  async readPage<Row>(
+    scope: Scope,
+    range: Range,
+    limit: PageLimit,
+    make?: (row: ReadRow) => Row,
+  ): Promise<Page<Row | ReadRow>> {
     const { where, parameters } = this.#conditions(scope, range)
     const rowLimit = parameters.push(String(limit.rows))
     const byteLimit = parameters.push(String(limit.bytes))
-    const values = await this.#sql
+    const rows: (Row | ReadRow)[] = []
+    let last: Position | undefined
+    let running = 0
+    await this.#sql
       .unsafe<Record<string, string | null>[]>(
         `SELECT ${this.#outer}, p.size, p.running FROM (
            SELECT ${this.#sized} FROM (
@@ -115,14 +130,20 @@ export class Reader {
         { prepare: true },
       )
       .values()
-    const rows = values.map((row): ReadRow => {
-      const position = this.#shape.idOf(row)
-      const event = this.#shape.toEvent(row)
-      const bytes = Number(row.at(-2) ?? 0)
-      return bytes > largestRowBytes ? { position, event, oversizeBytes: bytes } : { position, event }
-    })
-    const running = Number(values.at(-1)?.at(-1) ?? 0)
-    return { rows, full: rows.length >= limit.rows || running >= limit.bytes }
+      .forEach((values) => {
+        const row = this.#read(values)
+        last = row.position
+        running = Number(values.at(-1) ?? 0)
+        rows.push(make ? make(row) : row)
+      })
+    return { rows, last, full: rows.length >= limit.rows || running >= limit.bytes }
+  }
+
+  #read(values: RowValues): ReadRow {
+    const position = this.#shape.idOf(values)
+    const event = this.#shape.toEvent(values)
+    const bytes = Number(values.at(-2) ?? 0)
+    return bytes > largestRowBytes ? { position, event, oversizeBytes: bytes } : { position, event }
   }
 
   /** How many events a range holds, exactly. */

@@ -169,5 +169,5 @@ it('judges the time a destination was disabled also when it is enabled while no 
   await settled(sql, id, null)
   await daemon.stop()
   expect(receiver.requests.flatMap(({ body }) => JSON.parse(body.toString()))).toHaveLength(2)
-  expect(await sql`SELECT disabled_at FROM spillway.delivery_state`).toEqual([{ disabled_at: null }])
+  expect(await sql`SELECT disabled_for_ms FROM spillway.cursors`).toEqual([{ disabled_for_ms: null }])
 })

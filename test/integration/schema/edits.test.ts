@@ -62,7 +62,7 @@ describe('an edit of a destination', () => {
 })
 
 describe('disabling', () => {
-  test('says since when, once, and enabling keeps it for the daemon to judge', async () => {
+  test('says since when, once, and enabling leaves its length with the cursors for the daemon to judge', async () => {
     const { id } = await failingDestination()
     const set = (enabled: boolean) =>
       sql`UPDATE spillway.destinations SET enabled = ${enabled} WHERE id = ${id}`
@@ -73,7 +73,11 @@ describe('disabling', () => {
     await sql`UPDATE spillway.destinations SET name = 'still disabled' WHERE id = ${id}`
     expect(await stateOf(sql, id)).toMatchObject({ status: 'disabled', disabled_at: disabled?.disabled_at })
     await set(true)
-    expect(await stateOf(sql, id)).toMatchObject({ status: 'active', disabled_at: disabled?.disabled_at })
+    expect(await stateOf(sql, id)).toMatchObject({ status: 'active', disabled_at: null })
+    const [cursor] =
+      await sql`SELECT disabled_for_ms::int AS ms FROM spillway.cursors WHERE destination_id = ${id}`
+    expect(cursor?.ms).toBeGreaterThanOrEqual(0)
+    expect(cursor?.ms).toBeLessThan(60_000)
   })
 
   test('from the start on counts from the start', async () => {
