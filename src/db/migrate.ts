@@ -39,10 +39,10 @@ export async function migrate(url: string, signal?: AbortSignal): Promise<Migrat
   signal?.addEventListener('abort', giveUp, { once: true })
   try {
     await sql`SELECT pg_advisory_lock(${migrationLock})`
-    const { missing, newest } = await readSchemaState(sql)
+    const { missing, empty, newest } = await readSchemaState(sql)
     if (missing.length > 0) {
       await sql.begin(async (transaction) => {
-        await transaction.unsafe(bookkeeping)
+        if (empty) await transaction.unsafe(bookkeeping)
         for (const migration of missing) await apply(transaction, migration)
       })
     }
