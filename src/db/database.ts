@@ -1,4 +1,5 @@
 /** The database that the environment names, or the embedded one where it names none. */
+import { writeFile } from 'node:fs/promises'
 import type { Log } from '../telemetry/log.ts'
 
 export interface Database {
@@ -8,14 +9,18 @@ export interface Database {
 }
 
 const embeddedDatabase = 'spillway'
+/** For people: `psql "$(cat .spillway/database-url)"`. Holds the password of a database for development. */
+const urlFile = '.spillway/database-url'
 
 /** Throws `ConfigError` when there is neither a `DATABASE_URL` nor the package with the embedded server. */
-export async function openDatabase(url: string | undefined, log?: Log): Promise<Database> {
-  if (url !== undefined) return { url, close: async () => {} }
+export async function openDatabase(given: string | undefined, log?: Log): Promise<Database> {
+  if (given !== undefined) return { url: given, close: async () => {} }
   const began = performance.now()
   const { startEmbedded } = await import('./embedded/server.ts')
   const server = await startEmbedded()
   await server.createDatabase(embeddedDatabase)
+  const url = server.url(embeddedDatabase)
+  await writeFile(urlFile, `${url}\n`, { mode: 0o600 })
   log?.emit('database.embedded_started', {
     home: server.home,
     port: server.port,
@@ -23,7 +28,7 @@ export async function openDatabase(url: string | undefined, log?: Log): Promise<
     duration_ms: Math.round(performance.now() - began),
   })
   return {
-    url: server.url(embeddedDatabase),
+    url,
     close: async () => {
       await server.stop()
     },

@@ -2,20 +2,12 @@ import { expect, it } from 'vitest'
 import { account, nothingWrong } from '../support/accounting.ts'
 import { startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled, stateOf } from '../support/destinations.ts'
-import { createTestDatabase, whenDone } from '../support/postgres.ts'
+import { whenDone } from '../support/postgres.ts'
 import { hang, startReceiver } from '../support/receiver.ts'
-
-async function setUp() {
-  const database = await createTestDatabase()
-  const receiver = await startReceiver()
-  whenDone(() => receiver.close())
-  const write = (count: number) => database.sql`
-    INSERT INTO spillway.request_audit_log (org_id) SELECT 'acme' FROM generate_series(1, ${count}::int)`
-  return { ...database, receiver, write }
-}
+import { createScene } from '../support/scene.ts'
 
 it('delivers the row that the next statement writes, and none from before', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   const daemon = await startDaemon(url)
   await write(5)
   const [row] = await sql.begin(async (tx) => {
@@ -33,7 +25,7 @@ it.each([
   ['beginning', 5],
   ['2026-06-01T00:00:00Z', 2],
 ])('starts from %s', async (startFrom, expected) => {
-  const { url, sql, receiver } = await setUp()
+  const { url, sql, receiver } = await createScene()
   await sql`INSERT INTO spillway.request_audit_log (org_id, occurred_at) VALUES
     ('a', '2026-01-01'), ('a', '2026-02-01'), ('a', '2026-05-31T23:59:59.999Z'), ('a', '2026-06-01'), ('a', '2026-07-01')`
   const daemon = await startDaemon(url)
@@ -45,7 +37,7 @@ it.each([
 })
 
 it('takes up edits, disabling, enabling and deletion without losing or repeating a settled batch', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   const daemon = await startDaemon(url, { SPILLWAY_INTER_BATCH_DELAY_MS: '5' })
   const id = await insertDestination(sql, { url: receiver.url, delivery: { batchSize: 10 } })
   for (let round = 0; round < 6; round++) {
@@ -74,7 +66,7 @@ it('takes up edits, disabling, enabling and deletion without losing or repeating
 })
 
 it('sends a batch that hung at the old address to the new one within a second of the edit, under the same id', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   const mended = await startReceiver()
   whenDone(() => mended.close())
   receiver.always(hang)
@@ -93,7 +85,7 @@ it('sends a batch that hung at the old address to the new one within a second of
 })
 
 it('names every bad field of a row, runs the others, and takes a mended row up', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   const daemon = await startDaemon(url)
   const bad = await insertDestination(sql, {
     url: '',
@@ -131,7 +123,7 @@ it('names every bad field of a row, runs the others, and takes a mended row up',
 })
 
 it('goes on with the other sources when a table does not exist, and reads it once it does', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   await sql`INSERT INTO spillway.sources (log_type, relation, org_column, timestamp_column)
             VALUES ('billing', 'public.billing_log', 'org', 'at')`
   const daemon = await startDaemon(url)

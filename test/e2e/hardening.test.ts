@@ -2,20 +2,12 @@ import { expect, it } from 'vitest'
 import { account, nothingWrong } from '../support/accounting.ts'
 import { startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled, stateOf } from '../support/destinations.ts'
-import { createTestDatabase, whenDone } from '../support/postgres.ts'
+import { whenDone } from '../support/postgres.ts'
 import { startReceiver } from '../support/receiver.ts'
-
-async function setUp() {
-  const database = await createTestDatabase()
-  const receiver = await startReceiver()
-  whenDone(() => receiver.close())
-  const write = (count: number, org = 'acme') => database.sql`
-    INSERT INTO spillway.request_audit_log (org_id) SELECT ${org} FROM generate_series(1, ${count}::int)`
-  return { ...database, receiver, write }
-}
+import { createScene } from '../support/scene.ts'
 
 it('passes no batch over when writing the cursor fails for a while with an error that is not the network', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   await sql.unsafe(`
     CREATE TABLE public.broken (since timestamptz DEFAULT now());
     CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -38,7 +30,7 @@ it('passes no batch over when writing the cursor fails for a while with an error
 })
 
 it('takes rows that break their own parsing for invalid, and runs the others', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   const daemon = await startDaemon(url)
   const [holed] = await sql`
     INSERT INTO spillway.destinations (name, type, config, log_types)
@@ -60,7 +52,7 @@ it('takes rows that break their own parsing for invalid, and runs the others', a
 })
 
 it('goes on when a destination is deleted while its start is looked up, and holds up no other for it', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   await write(5)
   const daemon = await startDaemon(url)
   const id = await sql.begin(async (lock) => {
@@ -85,7 +77,7 @@ it('goes on when a destination is deleted while its start is looked up, and hold
 })
 
 it('does not let destinations with long pauses keep the seats that others need', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   const daemon = await startDaemon(url)
   for (let index = 0; index < 40; index++) {
     await insertDestination(sql, {
@@ -110,7 +102,7 @@ it('does not let destinations with long pauses keep the seats that others need',
 })
 
 it('stops in time although a table it reads is locked', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   const daemon = await startDaemon(url, { SPILLWAY_REQUEST_TIMEOUT_MS: '1000' })
   await insertDestination(sql, { url: receiver.url })
   await write(1)
@@ -125,7 +117,7 @@ it('stops in time although a table it reads is locked', async () => {
 })
 
 it('keeps the ends of batches that were accepted beyond a failed one', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   receiver.always({
     choose: (request) =>
       request.body.toString().includes('"request:1"') ? { status: 503 } : { status: 200 },
@@ -149,7 +141,7 @@ it('keeps the ends of batches that were accepted beyond a failed one', async () 
 })
 
 it('writes a row that is too large for any destination down without fetching it', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   const daemon = await startDaemon(url)
   const id = await insertDestination(sql, { url: receiver.url })
   await write(1)

@@ -2,22 +2,12 @@ import { expect, it } from 'vitest'
 import { account, nothingWrong } from '../support/accounting.ts'
 import { startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled, stateOf } from '../support/destinations.ts'
-import { createTestDatabase, whenDone } from '../support/postgres.ts'
-import { startReceiver } from '../support/receiver.ts'
+import { createScene } from '../support/scene.ts'
 
 const quick = { SPILLWAY_INTER_BATCH_DELAY_MS: '0' }
 
-async function setUp() {
-  const database = await createTestDatabase()
-  const receiver = await startReceiver()
-  whenDone(() => receiver.close())
-  const write = (count: number, org = 'acme') => database.sql`
-    INSERT INTO spillway.request_audit_log (org_id) SELECT ${org} FROM generate_series(1, ${count}::int)`
-  return { ...database, receiver, write }
-}
-
 it('backs off as scheduled, keeps the back-off over a restart, and drains in order when the endpoint is back', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   const env = { ...quick, SPILLWAY_BACKOFF_SCHEDULE_MS: '1000,3000,600000' }
   receiver.always({ status: 503 })
   const id = await insertDestination(sql, { url: receiver.url })
@@ -61,7 +51,7 @@ it('backs off as scheduled, keeps the back-off over a restart, and drains in ord
 })
 
 it('skips a backlog past its age with exact counts and one warning, and goes on from the horizon', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   receiver.always({ status: 500 })
   const id = await insertDestination(sql, { url: receiver.url, org: 'acme', logTypes: ['request', 'action'] })
   const daemon = await startDaemon(url, {
@@ -103,7 +93,7 @@ it('skips a backlog past its age with exact counts and one warning, and goes on 
 })
 
 it('keeps the backlog of a destination that is told to hold it', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   receiver.always({ status: 500 })
   const id = await insertDestination(sql, {
     url: receiver.url,
@@ -122,7 +112,7 @@ it('keeps the backlog of a destination that is told to hold it', async () => {
 })
 
 it('disables a destination that answers 410, with the reason', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   receiver.always({ status: 410 })
   const id = await insertDestination(sql, { url: receiver.url })
   const daemon = await startDaemon(url, quick)
@@ -141,7 +131,7 @@ it('disables a destination that answers 410, with the reason', async () => {
 })
 
 it('skips the backlog of a destination that was disabled for longer than its maximum age', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   const id = await insertDestination(sql, { url: receiver.url })
   await sql`UPDATE spillway.destinations SET enabled = false WHERE id = ${id}`
   await sql`UPDATE spillway.delivery_state SET disabled_at = now() - interval '25 hours'`
@@ -157,7 +147,7 @@ it('skips the backlog of a destination that was disabled for longer than its max
 })
 
 it('judges the time a destination was disabled also when it is enabled while no daemon runs', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   const id = await insertDestination(sql, { url: receiver.url })
   await sql`UPDATE spillway.destinations SET enabled = false WHERE id = ${id}`
   await write(9)

@@ -2,22 +2,13 @@ import { expect, it } from 'vitest'
 import { account, nothingWrong } from '../support/accounting.ts'
 import { spawnDaemon, startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled } from '../support/destinations.ts'
-import { createTestDatabase, whenDone } from '../support/postgres.ts'
-import { hang, late, startReceiver } from '../support/receiver.ts'
-
-async function setUp() {
-  const database = await createTestDatabase()
-  const receiver = await startReceiver()
-  whenDone(() => receiver.close())
-  const write = (count: number) => database.sql`
-    INSERT INTO spillway.request_audit_log (org_id) SELECT 'acme' FROM generate_series(1, ${count}::int)`
-  return { ...database, receiver, write }
-}
+import { hang, late } from '../support/receiver.ts'
+import { createScene } from '../support/scene.ts'
 
 it.each(['SIGTERM', 'SIGINT'] as const)(
   'lets a batch on its way arrive and settles it on %s',
   async (signal) => {
-    const { url, sql, receiver, write } = await setUp()
+    const { url, sql, receiver, write } = await createScene()
     receiver.always(late(700))
     const daemon = await startDaemon(url)
     const id = await insertDestination(sql, { url: receiver.url, delivery: { batchSize: 10 } })
@@ -37,7 +28,7 @@ it.each(['SIGTERM', 'SIGINT'] as const)(
 )
 
 it('leaves a batch frozen that does not arrive within the request time-out', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   receiver.always(hang)
   const daemon = await startDaemon(url, { SPILLWAY_REQUEST_TIMEOUT_MS: '1500' })
   const id = await insertDestination(sql, {
@@ -58,7 +49,7 @@ it('leaves a batch frozen that does not arrive within the request time-out', asy
 })
 
 it('ends at once on a second signal', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   receiver.always(hang)
   const daemon = await startDaemon(url)
   await insertDestination(sql, { url: receiver.url })
@@ -73,7 +64,7 @@ it('ends at once on a second signal', async () => {
 })
 
 it('stands by while another daemon leads, and takes over when that one is killed', async () => {
-  const { url, sql, receiver, write } = await setUp()
+  const { url, sql, receiver, write } = await createScene()
   const leader = await startDaemon(url)
   const standby = spawnDaemon(url)
   await standby.logged('standby.waiting')

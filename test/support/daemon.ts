@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { onTestFailed, TestRunner } from 'vitest'
 import { whenDone } from './postgres.ts'
 
 export interface LogLine {
@@ -77,6 +78,11 @@ export function spawnDaemon(databaseUrl: string, env: Readonly<Record<string, st
     child.kill('SIGKILL')
     await exited
   })
+  if (TestRunner.getCurrentTest()) {
+    onTestFailed(() => {
+      process.stderr.write(`The daemon's last lines:\n${tail(lines)}\n${stderr}\n`)
+    })
+  }
   return {
     pid: pidOf(child),
     lines,

@@ -161,7 +161,7 @@ export const destinationEvents = {
     action: 'Nothing; the backlog is delivered.',
     fields: {
       ...destination,
-      failures: integer('Failures in between'),
+      failures: integer('Failures in a row; an edit of the row begins the count anew'),
       failing_for_ms: durationMs('Time since the first failure'),
     },
   },
