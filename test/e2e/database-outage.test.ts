@@ -2,7 +2,7 @@ import postgres from 'postgres'
 import { expect, it } from 'vitest'
 import { account, nothingWrong } from '../support/accounting.ts'
 import { startCluster } from '../support/cluster.ts'
-import { startDaemon } from '../support/daemon.ts'
+import { spawnDaemon, startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled } from '../support/destinations.ts'
 import { whenDone } from '../support/postgres.ts'
 import { startReceiver } from '../support/receiver.ts'
@@ -38,9 +38,9 @@ it.each(['fast', 'immediate'] as const)(
 it('waits for a database that is not there yet', async () => {
   const cluster = await startCluster()
   await cluster.stop('fast')
-  const starting = startDaemon(cluster.url)
-  await new Promise((resolve) => setTimeout(resolve, 500))
+  const daemon = spawnDaemon(cluster.url)
+  await daemon.logged('database.unavailable')
   await cluster.start()
-  const daemon = await starting
+  await daemon.logged('daemon.started')
   expect(await daemon.stop()).toBe(0)
 })
