@@ -1,7 +1,7 @@
 /**
  * The composition root: what is built from what, started and stopped in which order.
  *
- *   start: database → migrations → HTTP side → leadership → service
+ *   start: HTTP side → database → migrations → leadership → service
  *   stop:  service (what is on its way may arrive) → leadership → HTTP side → database
  *
  * A daemon that does not lead stands by. One that loses the leadership stops everything that writes, and

@@ -1,6 +1,6 @@
 /**
- * What delivery writes down. Every write of a cursor is one statement that names the position it expects
- * to find: a cursor moves forward only and by one writer (I3), together with the records of whatever was
+ * What delivery writes down. Every write of a cursor is one statement that names the position and
+ * the frozen ends it expects to find: a cursor moves forward only and by one writer (I3), together with the records of whatever was
  * not delivered (I1, I5) and the bounds that are frozen next (I4).
  *
  * A write that settles may be lost with the database's power: the batch is then repeated under its id.

@@ -2,8 +2,8 @@
  * One destination's events of one log type: what has been read and not yet settled.
  *
  * `position` is the cursor, `frozen` the ends of the batches that are stored beyond it (I4). Beyond those
- * the stream reads pages in (…, horizon] and encodes them at once; the next page is on its way while the
- * last one is being sent. After a failure `rewind` forgets everything that was read: the frozen ends stay,
+ * the stream reads pages in (…, horizon] and encodes them as they arrive; from the second page of a turn
+ * on, the next one is on its way while the last one is being sent. After a failure `rewind` forgets everything that was read: the frozen ends stay,
  * and the same rows give the same batches.
  */
 import type { AuditEvent } from '../../providers/provider.ts'
