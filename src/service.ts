@@ -6,7 +6,7 @@ import type { DestinationType } from '../providers/provider.ts'
 import { within } from './clock.ts'
 import type { Config } from './config.ts'
 import { Availability, isTransient } from './db/availability.ts'
-import { connectSource, connectState, type Sql, type TextSql } from './db/client.ts'
+import { connectSource, connectState, type SourceSql, type Sql } from './db/client.ts'
 import { DueScan } from './delivery/due-scan.ts'
 import { Fleet } from './delivery/fleet.ts'
 import { Lanes } from './delivery/lanes.ts'
@@ -50,7 +50,7 @@ export class Service {
   readonly #stopping = new AbortController()
   readonly #types: ReadonlyMap<string, DestinationType>
   readonly #sql: Sql
-  readonly #sourceSql: TextSql
+  readonly #sourceSql: SourceSql
   readonly #sourceAvailability: Availability
   readonly #horizons: HorizonStore
   readonly #http: ClosableHttpClient = createHttpClient()

@@ -4,7 +4,7 @@
  * daemon runs it already.
  */
 import { type Config, parseConfig } from '../config.ts'
-import { connectSource, connectState, type Sql, type TextSql } from '../db/client.ts'
+import { connectSource, connectState, type SourceSql, type Sql } from '../db/client.ts'
 import { openDatabase } from '../db/database.ts'
 import { HorizonStore } from '../sources/horizon-store.ts'
 import { explainDatabaseError } from './database-error.ts'
@@ -15,7 +15,7 @@ export interface Session {
   /** Spillway's own tables, at the schema of this version. */
   readonly sql: Sql
   /** The audit tables. */
-  source(): Promise<TextSql>
+  source(): Promise<SourceSql>
   /**
    * Before rows are written whose triggers look at audit tables: where those are in another database, the
    * triggers must know. The daemon says so at every start, but it may never have run yet.
@@ -36,7 +36,7 @@ export async function withSession<T>(
   const database = await openDatabase(config.databaseUrl)
   const sourceUrl = config.sourceDatabaseUrl ?? database.url
   const sql = connectState(database.url, pool)
-  let sourceSql: TextSql | undefined
+  let sourceSql: SourceSql | undefined
   try {
     await explained('DATABASE_URL', database.url, () => requireSchema(sql))
     return await explained('DATABASE_URL', database.url, () =>
@@ -48,7 +48,7 @@ export async function withSession<T>(
           const connected = sourceSql
           const variable =
             config.sourceDatabaseUrl === undefined ? 'DATABASE_URL' : 'SPILLWAY_SOURCE_DATABASE_URL'
-          await explained(variable, sourceUrl, () => connected`SELECT 1`)
+          await explained(variable, sourceUrl, () => connected.query('SELECT 1'))
           return connected
         },
         async markSeparateSource() {

@@ -5,8 +5,32 @@
 import postgres from 'postgres'
 
 export type Sql = postgres.Sql
-/** A pool whose values all arrive as text. */
-export type TextSql = postgres.Sql<{ text: string }>
+type TextSql = postgres.Sql<{ text: string }>
+
+/** A row's values in the order of the statement's columns. */
+export type TextValues = readonly (string | null)[]
+
+export interface StatementOptions {
+  /** Parsed once per connection, where the connection allows it: for statements that are repeated. */
+  readonly prepare?: boolean
+}
+
+/** Statements on the audit tables. Every value arrives as PostgreSQL's text, every parameter leaves as text. */
+export interface SourceSql {
+  query<Row extends object>(
+    statement: string,
+    parameters?: TextValues,
+    options?: StatementOptions,
+  ): Promise<Row[]>
+  /** Hands over row after row as they arrive, so that no page is held twice. */
+  each(
+    statement: string,
+    parameters: TextValues,
+    options: StatementOptions,
+    onRow: (values: TextValues) => void,
+  ): Promise<void>
+  end(options?: { timeout: number }): Promise<void>
+}
 
 /** Types that postgres.js would turn into numbers, dates, buffers or objects: bool … numeric, json, jsonb. */
 const parsedByDefault = [16, 17, 20, 21, 23, 26, 114, 700, 701, 1082, 1114, 1184, 1700, 3802]
@@ -32,9 +56,9 @@ export function connectState(url: string, options: PoolOptions): Sql {
 }
 
 /** Timestamps come as ISO text in UTC, bytea as hex, floats with all their digits, whatever the server's defaults are. */
-export function connectSource(url: string, options: PoolOptions): TextSql {
+export function connectSource(url: string, options: PoolOptions): SourceSql {
   const base = shared(options)
-  return postgres(url, {
+  const sql: TextSql = postgres(url, {
     ...base,
     connection: {
       ...base.connection,
@@ -54,4 +78,15 @@ export function connectSource(url: string, options: PoolOptions): TextSql {
       },
     },
   })
+  return {
+    query: (statement, parameters = [], { prepare = false } = {}) =>
+      sql.unsafe(statement, [...parameters], { prepare }),
+    async each(statement, parameters, { prepare = false }, onRow) {
+      await sql
+        .unsafe<Record<string, string | null>[]>(statement, [...parameters], { prepare })
+        .values()
+        .forEach(onRow)
+    },
+    end: (closing) => sql.end(closing),
+  }
 }

@@ -2,7 +2,7 @@
  * Looks a registered source up in the database's catalogue, and refuses what could not be read without
  * loss, with the reason and the remedy (`SourceError`).
  */
-import type { TextSql } from '../db/client.ts'
+import type { SourceSql } from '../db/client.ts'
 import { SourceError } from '../errors.ts'
 import type { Column } from '../events/columns.ts'
 import type { Source, SourceDefinition } from './source.ts'
@@ -29,17 +29,19 @@ const tableKinds = new Set(['r', 'p'])
 const timestampTypes = new Set(['timestamp with time zone', 'timestamp without time zone'])
 
 /** Throws `SourceError` when the source is unusable; other errors are the database's own. */
-export async function resolveSource(sql: TextSql, definition: SourceDefinition): Promise<Source> {
+export async function resolveSource(sql: SourceSql, definition: SourceDefinition): Promise<Source> {
   if (definition.ordering === 'xact') {
     throw new SourceError(
       `source ${definition.logType}: ordering "xact" is not known to this version`,
       'Use ordering "id" for keys drawn from a sequence.',
     )
   }
-  const [relation] = await sql<RelationRow[]>`
-    SELECT r.oid::oid AS oid, r.oid::text AS name, (SELECT relkind FROM pg_class c WHERE c.oid = r.oid) AS kind,
-           pg_is_in_recovery() AS replica, ${sql.unsafe(fingerprintExpression(literal(definition)))} AS fingerprint
-    FROM (SELECT to_regclass(${definition.relation}) AS oid) r`
+  const [relation] = await sql.query<RelationRow>(
+    `SELECT r.oid::oid AS oid, r.oid::text AS name, (SELECT relkind FROM pg_class c WHERE c.oid = r.oid) AS kind,
+            pg_is_in_recovery() AS replica, ${fingerprintExpression({ relation: '$1', idColumn: '$2::name' })} AS fingerprint
+     FROM (SELECT to_regclass($1::text) AS oid) r`,
+    [definition.relation, definition.idColumn],
+  )
   if (relation?.replica === 't') {
     throw new SourceError(
       `source ${definition.logType}: the database is a read replica, where nobody can see which writers are still open; rows would be lost`,
@@ -120,12 +122,6 @@ export function fingerprintExpression({
     FROM (SELECT to_regclass(${relation})::oid AS oid) found)`
 }
 
-/** The definition's names as SQL literals. */
-function literal({ relation, idColumn }: SourceDefinition): { relation: string; idColumn: string } {
-  const quote = (text: string) => `'${text.replaceAll("'", "''")}'`
-  return { relation: quote(relation), idColumn: quote(idColumn) }
-}
-
 /** The sequences behind a column: owned by it (serial, identity) or named by its default. */
 function sequencesOf(relation: string, column: string): string {
   const attribute = `SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = ${relation} AND a.attname = ${column}`
@@ -150,14 +146,14 @@ function inheritorsOf(relation: string): string {
 
 type CatalogColumn = Column & { readonly defaultExpression: string | null }
 
-async function readColumns(sql: TextSql, relation: string): Promise<CatalogColumn[]> {
-  const rows = await sql<ColumnRow[]>`
-    WITH RECURSIVE based AS (
+async function readColumns(sql: SourceSql, relation: string): Promise<CatalogColumn[]> {
+  const rows = await sql.query<ColumnRow>(
+    `WITH RECURSIVE based AS (
       SELECT a.attnum, a.attname, t.oid, t.typtype, t.typbasetype, t.typcategory, d.adbin, d.adrelid
       FROM pg_attribute a
       JOIN pg_type t ON t.oid = a.atttypid
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-      WHERE a.attrelid = ${relation}::oid AND a.attnum > 0 AND NOT a.attisdropped
+      WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
       UNION ALL
       SELECT b.attnum, b.attname, t.oid, t.typtype, t.typbasetype, t.typcategory, b.adbin, b.adrelid
       FROM based b JOIN pg_type t ON t.oid = b.typbasetype
@@ -165,7 +161,9 @@ async function readColumns(sql: TextSql, relation: string): Promise<CatalogColum
     )
     SELECT attname AS name, format_type(oid, NULL) AS type, typcategory IN ('A', 'C') AS structured,
            pg_get_expr(adbin, adrelid) AS default_expression
-    FROM based WHERE typtype <> 'd' ORDER BY attnum`
+    FROM based WHERE typtype <> 'd' ORDER BY attnum`,
+    [relation],
+  )
   return rows.map((row) => ({
     name: row.name,
     type: row.type,
@@ -174,8 +172,8 @@ async function readColumns(sql: TextSql, relation: string): Promise<CatalogColum
   }))
 }
 
-function readSequences(sql: TextSql, relation: string, column: string): Promise<SequenceRow[]> {
-  return sql.unsafe<SequenceRow[]>(
+function readSequences(sql: SourceSql, relation: string, column: string): Promise<SequenceRow[]> {
+  return sql.query<SequenceRow>(
     `SELECT s.seqrelid AS oid, s.seqrelid::regclass::text AS name, s.seqcache AS cache,
             s.seqincrement AS increment, s.seqstart AS start, s.seqcycle AS cycles
      FROM pg_sequence s WHERE s.seqrelid IN (${sequencesOf('$1::oid', '$2::name')})`,
@@ -183,8 +181,8 @@ function readSequences(sql: TextSql, relation: string, column: string): Promise<
   )
 }
 
-async function readInheritors(sql: TextSql, relation: string): Promise<string[]> {
-  const rows = await sql.unsafe<{ oid: string }[]>(inheritorsOf('$1::oid'), [relation])
+async function readInheritors(sql: SourceSql, relation: string): Promise<string[]> {
+  const rows = await sql.query<{ oid: string }>(inheritorsOf('$1::oid'), [relation])
   return rows.map(({ oid }) => oid)
 }
 

@@ -3,7 +3,7 @@
  * by the database itself (I9): a table may turn from small rows to megabytes between two rows.
  */
 import type { AuditEvent } from '../../providers/provider.ts'
-import type { TextSql } from '../db/client.ts'
+import type { SourceSql } from '../db/client.ts'
 import { quoteIdentifier, selectExpression, sizeExpression } from '../events/columns.ts'
 import { type RowShape, type RowValues, rowShape } from '../events/row.ts'
 import { origin, type Position } from './position.ts'
@@ -57,7 +57,7 @@ export interface PageLimit {
 }
 
 export class Reader {
-  readonly #sql: TextSql
+  readonly #sql: SourceSql
   readonly #source: Source
   readonly #shape: RowShape
   readonly #id: string
@@ -66,7 +66,7 @@ export class Reader {
   readonly #sized: string
   readonly #outer: string
 
-  constructor(sql: TextSql, source: Source) {
+  constructor(sql: SourceSql, source: Source) {
     this.#sql = sql
     this.#source = source
     const { definition, allColumns, columns } = source
@@ -118,24 +118,22 @@ export class Reader {
     const rows: (Row | ReadRow)[] = []
     let last: Position | undefined
     let running = 0
-    await this.#sql
-      .unsafe<Record<string, string | null>[]>(
-        `SELECT ${this.#outer}, p.size, p.running FROM (
+    await this.#sql.each(
+      `SELECT ${this.#outer}, p.size, p.running FROM (
            SELECT ${this.#sized} FROM (
              SELECT ${this.#inner} FROM ${this.#source.relation} t
              WHERE ${where} ORDER BY ${this.#id} LIMIT $${rowLimit}::bigint
            ) s
          ) p WHERE p.running - p.size < $${byteLimit}::bigint ORDER BY p.position`,
-        parameters,
-        { prepare: true },
-      )
-      .values()
-      .forEach((values) => {
+      parameters,
+      { prepare: true },
+      (values) => {
         const row = this.#read(values)
         last = row.position
         running = Number(values.at(-1) ?? 0)
         rows.push(make ? make(row) : row)
-      })
+      },
+    )
     return { rows, last, full: rows.length >= limit.rows || running >= limit.bytes }
   }
 
@@ -149,7 +147,7 @@ export class Reader {
   /** How many events a range holds, exactly. */
   async count(scope: Scope, range: Range): Promise<number> {
     const { where, parameters } = this.#conditions(scope, range)
-    const [row] = await this.#sql.unsafe<{ count: string }[]>(
+    const [row] = await this.#sql.query<{ count: string }>(
       `SELECT count(*) AS count FROM ${this.#source.relation} t WHERE ${where}`,
       parameters,
     )
@@ -158,7 +156,7 @@ export class Reader {
 
   /** The place before the first row, for a destination that starts at the beginning. */
   async beginning(): Promise<Position> {
-    const [row] = await this.#sql.unsafe<{ position: string | null }[]>(
+    const [row] = await this.#sql.query<{ position: string | null }>(
       `SELECT least(0, min(${this.#id}) - 1)::text AS position FROM ${this.#source.relation} t`,
     )
     return row?.position ?? origin
@@ -167,7 +165,7 @@ export class Reader {
   /** The place before the first row stamped at or after an instant; undefined when there is none. */
   async before(instant: string): Promise<Position | undefined> {
     const timestamp = `t.${quoteIdentifier(this.#source.definition.timestampColumn)}`
-    const [row] = await this.#sql.unsafe<{ position: string | null }[]>(
+    const [row] = await this.#sql.query<{ position: string | null }>(
       `SELECT (min(${this.#id}) - 1)::text AS position FROM ${this.#source.relation} t
        WHERE ${timestamp} >= $1::text::timestamptz`,
       [instant],
@@ -178,7 +176,7 @@ export class Reader {
   /** Tenants with rows in a range. */
   async orgs({ after, upTo }: Range): Promise<(string | null)[]> {
     if (this.#tenant === undefined) return []
-    const rows = await this.#sql.unsafe<{ org: string | null }[]>(
+    const rows = await this.#sql.query<{ org: string | null }>(
       `SELECT DISTINCT ${this.#tenant.expression}::text AS org FROM ${this.#source.relation} t
        WHERE ${this.#id} > $1::bigint AND ${this.#id} <= $2::bigint`,
       [after, upTo],
@@ -196,7 +194,7 @@ export class Reader {
     const some = (condition: string) =>
       `EXISTS (SELECT FROM ${this.#source.relation} t
                WHERE ${condition} AND ${this.#id} > c.position AND ${this.#id} <= $2::bigint)`
-    const found = await this.#sql.unsafe<{ index: string }[]>(
+    const found = await this.#sql.query<{ index: string }>(
       `SELECT c.index
        FROM jsonb_to_recordset($1::text::jsonb) AS c(index int, org ${tenant?.type ?? 'text'}, position bigint)
        WHERE CASE WHEN c.org IS NULL THEN ${some('true')}

@@ -10,7 +10,7 @@
  */
 import { sleep } from '../clock.ts'
 import { type Availability, errorCode, isTransient } from '../db/availability.ts'
-import type { TextSql } from '../db/client.ts'
+import type { SourceSql } from '../db/client.ts'
 import { SourceError } from '../errors.ts'
 import { quoteIdentifier } from '../events/columns.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -21,7 +21,7 @@ import { Reader } from './reader.ts'
 import type { Source, SourceDefinition } from './source.ts'
 
 export interface WatcherDeps {
-  readonly sql: TextSql
+  readonly sql: SourceSql
   readonly availability: Availability
   readonly log: Log
   readonly pollIntervalMs: number
@@ -204,7 +204,7 @@ interface ObservationRow {
 }
 
 /** The one statement behind a fence: the highest id and who holds the fence's lock (see horizon.ts). */
-function observer(sql: TextSql, source: Source): () => Promise<WatchedObservation> {
+function observer(sql: SourceSql, source: Source): () => Promise<WatchedObservation> {
   const { relation, idColumn } = source.definition
   const statement = `
     SELECT (SELECT max(t.${quoteIdentifier(idColumn)})::text FROM ${source.relation} t) AS highest,
@@ -215,7 +215,7 @@ function observer(sql: TextSql, source: Source): () => Promise<WatchedObservatio
               AND l.relation IN (${source.fenceRelations.join(', ')}))::text AS holders,
            ${fingerprintExpression({ relation: '$1::text', idColumn: '$2::name' })} AS fingerprint`
   return async () => {
-    const [row] = await sql.unsafe<ObservationRow[]>(statement, [relation, idColumn], { prepare: true })
+    const [row] = await sql.query<ObservationRow>(statement, [relation, idColumn], { prepare: true })
     return {
       fingerprint: row?.fingerprint ?? '',
       highest: row?.highest ?? origin,

@@ -1,20 +1,20 @@
 /** Whether a source can be read as it is registered: found in the catalogue, and its columns open to this role. */
 import { errorCode } from '../../db/availability.ts'
-import type { TextSql } from '../../db/client.ts'
+import type { SourceSql } from '../../db/client.ts'
 import { SourceError } from '../../errors.ts'
 import { quoteIdentifier } from '../../events/columns.ts'
 import { resolveSource } from '../../sources/catalog.ts'
 import type { Source, SourceDefinition } from '../../sources/source.ts'
 
 /** Throws `SourceError`; other errors are the connection's. */
-export async function probeSource(sql: TextSql, definition: SourceDefinition): Promise<Source> {
+export async function probeSource(sql: SourceSql, definition: SourceDefinition): Promise<Source> {
   try {
     const source = await resolveSource(sql, definition)
     const { idColumn, orgColumn, timestampColumn } = definition
     const needed = [idColumn, timestampColumn, ...(orgColumn === null ? [] : [orgColumn])]
     const names = new Set([...source.columns.map(({ name }) => name), ...needed])
     // No row is read; a missing privilege shows all the same.
-    await sql.unsafe(`SELECT ${[...names].map(quoteIdentifier).join(', ')} FROM ${source.relation} LIMIT 0`)
+    await sql.query(`SELECT ${[...names].map(quoteIdentifier).join(', ')} FROM ${source.relation} LIMIT 0`)
     return source
   } catch (error) {
     throw asSourceError(error, definition)
@@ -26,11 +26,13 @@ export async function probeSource(sql: TextSql, definition: SourceDefinition): P
  * name means the same table to everybody: the triggers that start cursors have another search_path than
  * the connections.
  */
-export async function qualifiedName(sql: TextSql, relation: string): Promise<string | undefined> {
+export async function qualifiedName(sql: SourceSql, relation: string): Promise<string | undefined> {
   try {
-    const [row] = await sql<{ name: string }[]>`
-      SELECT format('%I.%I', n.nspname, c.relname) AS name
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(${relation})`
+    const [row] = await sql.query<{ name: string }>(
+      `SELECT format('%I.%I', n.nspname, c.relname) AS name
+       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)`,
+      [relation],
+    )
     return row?.name
   } catch (error) {
     if (isAboutName(error) || errorCode(error) === insufficientPrivilege) return undefined

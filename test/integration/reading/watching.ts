@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type postgres from 'postgres'
 import { Availability } from '../../../src/db/availability.ts'
-import { connectSource, type TextSql } from '../../../src/db/client.ts'
+import { connectSource, type SourceSql } from '../../../src/db/client.ts'
 import { resolveSource } from '../../../src/sources/catalog.ts'
 import { comparePositions } from '../../../src/sources/position.ts'
 import { Reader } from '../../../src/sources/reader.ts'
@@ -41,13 +41,13 @@ export class Lines implements Log {
 }
 
 /** The pool that the daemon reads with, closed at the end of the file or test. */
-export function sourcePool(url: string): TextSql {
+export function sourcePool(url: string): SourceSql {
   const sql = connectSource(url, { applicationName: 'spillway reader', max: 4 })
   whenDone(() => sql.end())
   return sql
 }
 
-export async function readerOf(sql: TextSql, definition: SourceDefinition): Promise<Reader> {
+export async function readerOf(sql: SourceSql, definition: SourceDefinition): Promise<Reader> {
   return new Reader(sql, await resolveSource(sql, definition))
 }
 
@@ -79,7 +79,7 @@ export interface Watching {
 }
 
 /** A running watcher whose looks at the database can be waited for. */
-export function watch(sql: TextSql, definition: SourceDefinition, stored?: string): Watching {
+export function watch(sql: SourceSql, definition: SourceDefinition, stored?: string): Watching {
   const lines = new Lines()
   const ready: (string | undefined)[] = []
   const stopping = new AbortController()
