@@ -30,6 +30,18 @@ export class SourceError extends Error {
   }
 }
 
+/** A source went back in time: rows may be passed over until its cursors are set anew. */
+export class SourceRewoundError extends SourceError {
+  constructor(logType: string, figures: string) {
+    super(
+      `source ${logType} went back in time: ${figures}`,
+      `Rows may have come at positions that were read already. Run \`spillway sources rebase ${logType}\`; ` +
+        'with --dry-run it says what it would do.',
+    )
+    this.name = 'SourceRewoundError'
+  }
+}
+
 /** A write found that somebody else moved the cursor, or that it is gone: stop that work, write nothing. */
 export class LeaseLostError extends Error {
   readonly code = 'LEASE_LOST'

@@ -17,6 +17,7 @@ import { DatabaseClock, Registry, type RegistryChanges } from './destinations/re
 import { type ClosableHttpClient, createHttpClient } from './egress/http-client.ts'
 import { HorizonStore } from './sources/horizon-store.ts'
 import type { Position } from './sources/position.ts'
+import type { Trace } from './sources/rewind.ts'
 import type { SourceDefinition } from './sources/source.ts'
 import { SourceSet } from './sources/source-set.ts'
 import type { Log } from './telemetry/log.ts'
@@ -77,13 +78,15 @@ export class Service {
       availability: this.#sourceAvailability,
       log,
       pollIntervalMs: config.pollIntervalMs,
-      loadHorizon: (logType) => this.#horizons.load(logType),
-      saveHorizon: (definition, horizon) => this.#saveHorizon(definition, horizon),
+      recall: (definition) =>
+        availability.retry(() => this.#horizons.recall(definition), this.#stopping.signal),
+      remember: (definition, horizon, trace) => this.#remember(definition, horizon, trace),
       onRows: (logType, orgs) => this.#fleet.wake(logType, orgs),
       onReady: (logType) => {
         this.#fleet.sourceReady(logType)
         this.#scan.request()
       },
+      onReread: (logType) => this.#fleet.reread(logType),
     })
     this.#fleet = new Fleet({
       store: new DeliveryStore(this.#sql),
@@ -172,9 +175,9 @@ export class Service {
   }
 
   /** With the state database away there is nothing to be done about it, and reading goes on. */
-  async #saveHorizon(definition: SourceDefinition, horizon: Position): Promise<void> {
+  async #remember(definition: SourceDefinition, horizon: Position, trace: Trace): Promise<void> {
     try {
-      await this.#horizons.save(definition, horizon)
+      await this.#horizons.remember(definition, horizon, trace)
     } catch (error) {
       if (isTransient(error)) this.#options.availability.reportDown(error)
       else if (!this.#stopping.signal.aborted) {

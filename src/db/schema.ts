@@ -31,6 +31,7 @@ export const sources = spillway.table('sources', {
 export const sourceState = spillway.table('source_state', {
   logType: text('log_type').primaryKey(),
   horizon: text('horizon').notNull(),
+  trace: jsonb('trace'),
   updatedAt: instant('updated_at').notNull().defaultNow(),
 })
 

@@ -58,12 +58,19 @@ export class Backlog {
     const { reader, horizon } = stream.source
     const from = stream.position
     if (!reader || horizon === undefined || comparePositions(from, horizon) >= 0) return undefined
-    const count = await this.#deps.sourceAvailability.retry(
-      () => reader.count(stream.scopeAfter(from), { after: from, upTo: horizon }),
+    const { count, oldest } = await this.#deps.sourceAvailability.retry(
+      async () => ({
+        count: await reader.count(stream.scopeAfter(from), { after: from, upTo: horizon }),
+        oldest: await reader.oldest(),
+      }),
       this.#signal,
     )
     const range = { from, to: horizon, count, reason: 'backlog_expired' }
-    const skipped = count > 0 ? [range] : []
+    const gone = stream.deletedUpTo(oldest, horizon)
+    const deleted =
+      gone === undefined ? [] : [{ from, to: gone, count: undefined, reason: 'deleted_at_source' }]
+    const skipped = count > 0 ? [...deleted, range] : deleted
+    this.#deps.reporter.skipped(stream.logType, deleted)
     stream.dropEnds()
     await this.#writer.write(stream, { to: horizon, skipped, deadLetters: [], accepted: 0 }, [])
     stream.rewind()

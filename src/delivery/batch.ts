@@ -6,11 +6,21 @@ import { createHash } from 'node:crypto'
 import type { EncodedBatch, EncodedEvent, Framing, Limits, ReasonCode } from '../../providers/provider.ts'
 import { comparePositions, type Position } from '../sources/position.ts'
 
-/** An event that was read and encoded, and waits to be sent. */
-export interface Item {
+/** What was read: an event that was encoded and waits to be sent, or a gap that deleted rows have left. */
+export type Item = EventItem | Gap
+
+export interface EventItem {
+  readonly kind: 'event'
   readonly position: Position
   readonly event: EncodedEvent
   readonly timestampMs: number
+}
+
+/** Rows after `from` up to and including `position` may have been deleted before they were sent. */
+export interface Gap {
+  readonly kind: 'gap'
+  readonly from: Position
+  readonly position: Position
 }
 
 /** Positions after `from` up to and including `to` that are not delivered. */
@@ -94,6 +104,12 @@ export function cutBatch(
       ended = 'bound'
       break
     }
+    if (item.kind === 'gap') {
+      const { from, position } = item
+      skipped.push({ from, to: position, count: undefined, reason: 'deleted_at_source' })
+      to = position
+      continue
+    }
     const { event } = item
     if (oldest !== undefined && item.timestampMs < oldest) {
       extendSkipped(skipped, to, item.position, 'too_old_for_provider')
@@ -136,8 +152,8 @@ export function cutBatch(
 /** Joins neighbours: one record for a run of skipped events. */
 function extendSkipped(skipped: SkippedRange[], from: Position, to: Position, reason: string): void {
   const last = skipped.at(-1)
-  if (last && last.to === from && last.reason === reason) {
-    skipped[skipped.length - 1] = { ...last, to, count: (last.count ?? 0) + 1 }
+  if (last && last.to === from && last.reason === reason && last.count !== undefined) {
+    skipped[skipped.length - 1] = { ...last, to, count: last.count + 1 }
   } else {
     skipped.push({ from, to, count: 1, reason })
   }

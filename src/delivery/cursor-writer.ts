@@ -1,6 +1,6 @@
 /** Moves the cursors of one destination: every move is one write, tried until the database has taken it. */
 import type { Availability } from '../db/availability.ts'
-import { comparePositions } from '../sources/position.ts'
+import { comparePositions, laterOf } from '../sources/position.ts'
 import type { Batch } from './batch.ts'
 import type { Settlement } from './settlement.ts'
 import type { DeliveryStore } from './store.ts'
@@ -35,8 +35,10 @@ export class CursorWriter {
     const frozen = [...unsettled.map(({ to }) => to), ...stream.endsAhead]
     const freezes = frozen.some((end) => !stream.frozen.includes(end))
     if (!settlement && !freezes && frozen.length === stream.frozen.length) return
-    const to = settlement?.to ?? stream.position
     const next = unsettled[0]
+    let to = settlement?.to ?? stream.position
+    // What was read and found empty is settled with the freezing of what comes after it.
+    if (next && comparePositions(next.from, stream.emptyTo) <= 0) to = laterOf(to, next.from)
     if (next && comparePositions(next.from, to) > 0) {
       // The last line of defence for I1: what lies between would be settled without having been sent.
       throw new Error(`a batch from ${next.from} cannot follow the cursor at ${to}`)

@@ -13,6 +13,7 @@ import {
   parseDestination,
 } from '../destinations/destination.ts'
 import { LeaseLostError } from '../errors.ts'
+import type { Oldest } from '../sources/reader.ts'
 import type { Log } from '../telemetry/log.ts'
 import { type Health, healthy } from './decide.ts'
 import { Forwarder } from './forwarder.ts'
@@ -43,6 +44,8 @@ export interface FleetDeps {
 interface Member {
   row: DestinationRow
   forwarder?: Forwarder
+  /** It had a forwarder in this run. */
+  started?: true
   /** What was last said of an invalid row, so that it is said once. */
   problem?: string
   /** Changes are worked off one after the other. */
@@ -120,6 +123,11 @@ export class Fleet {
     }
   }
 
+  /** What streams know of the rows beyond their cursors is not true any more. */
+  reread(logType: string): void {
+    for (const { forwarder } of this.#members.values()) forwarder?.reread(logType)
+  }
+
   /**
    * A source can be read from now on: streams that waited for it go on, and those that had no cursor yet,
    * because there was no place to start from, get one.
@@ -135,6 +143,7 @@ export class Fleet {
 
   async stop(graceMs: number): Promise<void> {
     this.#stopping.abort()
+    const forwarders = this.forwarders
     await Promise.all(
       [...this.#members.values()].map(async (member) => {
         await Promise.all([member.forwarder?.stop(graceMs), member.work])
@@ -142,6 +151,8 @@ export class Fleet {
         await member.forwarder?.stop(graceMs)
       }),
     )
+    // The last write of a term: a database that is away must not hold it up.
+    await this.#deps.store.advance(forwarders.flatMap(({ idleMoves }) => idleMoves)).catch(() => {})
   }
 
   #edit(member: Member, row: DestinationRow): void {
@@ -167,6 +178,8 @@ export class Fleet {
     const { forwarder } = member
     delete member.forwarder
     await forwarder?.stop(editGraceMs)
+    const moves = forwarder?.idleMoves ?? []
+    if (moves.length > 0) await this.#retry(() => this.#deps.store.advance(moves))
   }
 
   /** Judges rows and loads what is stored of them together; each is then started on its own. */
@@ -228,9 +241,13 @@ export class Fleet {
       onLost: () => this.#lost(member, forwarder),
     })
     member.forwarder = forwarder
+    // What an earlier stream of this run has seen is in the cursor: see `idleMoves`.
+    const takesOver = member.started === true
+    member.started = true
+    const oldestBefore = (source: SourceView) => () => (takesOver ? undefined : source.oldestAtStart)
     for (const logType of destination.logTypes) {
       const cursor = state.cursors.get(logType)
-      if (cursor) this.#openStream(forwarder, logType, cursor)
+      if (cursor) this.#openStream(forwarder, logType, cursor, oldestBefore(this.#deps.source(logType)))
       // Finding the start of a cursor may take its time, or wait for the source: nobody else's.
       else this.#then(member, () => this.#openMissing(member, forwarder, logType))
     }
@@ -250,11 +267,12 @@ export class Fleet {
       this.#stopping.signal,
     )
     const cursor = await this.#retry(() => this.#deps.store.seed(destination.id, logType, position))
-    this.#openStream(forwarder, logType, cursor)
+    const { oldest } = this.#deps.source(logType)
+    this.#openStream(forwarder, logType, cursor, () => oldest)
     forwarder.wake(logType)
   }
 
-  #openStream(forwarder: Forwarder, logType: string, cursor: Cursor): void {
+  #openStream(forwarder: Forwarder, logType: string, cursor: Cursor, oldestBefore: () => Oldest): void {
     const source = this.#deps.source(logType)
     const { configured, delivery, id, orgId } = forwarder.destination
     forwarder.open(
@@ -271,6 +289,7 @@ export class Fleet {
         },
         encode: configured.encode,
         now: () => this.#deps.clock.now(),
+        oldestBefore,
       }),
     )
   }

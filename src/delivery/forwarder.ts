@@ -24,7 +24,7 @@ import { Flights, type Landing } from './flights.ts'
 import type { Lanes, Seat } from './lanes.ts'
 import type { Reporter } from './reporter.ts'
 import { type Settlement, settlementOf } from './settlement.ts'
-import type { DeliveryStore } from './store.ts'
+import type { DeliveryStore, IdleMove } from './store.ts'
 import type { Stream } from './stream.ts'
 
 export interface ForwarderDeps {
@@ -85,6 +85,18 @@ export class Forwarder {
     return this.#streams
   }
 
+  /** Only when it has stopped: how far its cursors can go without an event. */
+  get idleMoves(): IdleMove[] {
+    return this.#streams
+      .filter(({ frozen, position, emptyTo }) => frozen.length === 0 && position !== emptyTo)
+      .map(({ logType, position: from, emptyTo: to }) => ({
+        destinationId: this.destination.id,
+        logType,
+        from,
+        to,
+      }))
+  }
+
   get failing(): boolean {
     return this.#health.firstFailedAt !== undefined
   }
@@ -97,6 +109,14 @@ export class Forwarder {
   wake(logType: string): void {
     for (const stream of this.#streams) {
       if (stream.logType === logType) stream.wake()
+    }
+    this.#bell.ring()
+  }
+
+  /** The rows beyond the cursor may be others than they were. */
+  reread(logType: string): void {
+    for (const stream of this.#streams) {
+      if (stream.logType === logType) stream.reread()
     }
     this.#bell.ring()
   }
@@ -190,6 +210,7 @@ export class Forwarder {
 
   async #drain(stream: Stream, seat: Seat): Promise<void> {
     let finished = false
+    stream.begin()
     try {
       finished = await this.#sendRounds(stream, seat)
     } finally {

@@ -151,14 +151,24 @@ export class Reporter {
   }
 
   skipped(logType: string, skipped: readonly SkippedRange[]): void {
-    if (skipped.length === 0) return
-    this.#log.emit('events.skipped', {
-      ...this.#who,
-      log_type: logType,
-      reason: 'too_old_for_provider',
-      event_count: skipped.reduce((sum, { count }) => sum + (count ?? 0), 0),
-      ranges: skipped.map((range) => loggable({ ...range, logType })),
-    })
+    const tooOld = skipped.filter(({ reason }) => reason === 'too_old_for_provider')
+    if (tooOld.length > 0) {
+      this.#log.emit('events.skipped', {
+        ...this.#who,
+        log_type: logType,
+        reason: 'too_old_for_provider',
+        event_count: tooOld.reduce((sum, { count }) => sum + (count ?? 0), 0),
+        ranges: tooOld.map((range) => loggable({ ...range, logType })),
+      })
+    }
+    const deleted = skipped.filter(({ reason }) => reason === 'deleted_at_source')
+    if (deleted.length > 0) {
+      this.#log.emit('events.deleted_at_source', {
+        ...this.#who,
+        log_type: logType,
+        ranges: deleted.map((range) => loggable({ ...range, logType })),
+      })
+    }
   }
 
   deadLettered(logType: string, deadLetters: readonly DeadLetter[]): void {
@@ -175,5 +185,5 @@ export class Reporter {
 }
 
 function loggable({ logType, from, to, count }: LoggedRange) {
-  return { log_type: logType, from_position: from, to_position: to, event_count: count ?? 0 }
+  return { log_type: logType, from_position: from, to_position: to, event_count: count ?? null }
 }

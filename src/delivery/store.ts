@@ -8,8 +8,8 @@
  */
 import type { Sql } from '../db/client.ts'
 import { LeaseLostError } from '../errors.ts'
+import type { StartMark } from '../sources/order.ts'
 import type { Position } from '../sources/position.ts'
-import type { StartMark } from '../sources/reader.ts'
 import type { DeadLetter, SkippedRange } from './batch.ts'
 import type { Health } from './decide.ts'
 
@@ -45,6 +45,14 @@ export interface CursorMove {
   readonly durable: boolean
 }
 
+/** A cursor that nothing is frozen beyond, and that has no rows up to `to`. */
+export interface IdleMove {
+  readonly destinationId: number
+  readonly logType: string
+  readonly from: Position
+  readonly to: Position
+}
+
 export class DeliveryStore {
   readonly #sql: Sql
 
@@ -62,7 +70,7 @@ export class DeliveryStore {
              (SELECT jsonb_agg(jsonb_build_object(
                 'logType', c.log_type, 'position', c.position, 'frozen', c.frozen,
                 'startUntil', c.start_until,
-                'startXid', c.start_xid::text, 'startSeen', c.start_seen::text,
+                'startXid', c.start_xid::text, 'startSeen', c.start_seen::text, 'startSnapshot', c.start_snapshot::text,
                 'disabledForMs', c.disabled_for_ms))
               FROM spillway.cursors c WHERE c.destination_id = s.destination_id)::text AS cursors
       FROM spillway.delivery_state s
@@ -120,14 +128,34 @@ export class DeliveryStore {
     if (row?.moved === '1') return
     // A repeated write finds its own work done.
     const [there] = await this.#sql<{ position: string; frozen: string }[]>`
-      SELECT position, frozen::text AS frozen FROM spillway.cursors
+      SELECT position, to_json(frozen)::text AS frozen FROM spillway.cursors
       WHERE destination_id = ${destinationId} AND log_type = ${logType}`
-    if (there?.position === to && there.frozen === frozen) return
+    if (there?.position === to && sameEnds(there.frozen, move.frozen)) return
     throw new LeaseLostError(
       there
         ? `the cursor of destination ${destinationId} on ${logType} stands at ${there.position}, not at ${from}`
         : `the cursor of destination ${destinationId} on ${logType} is gone`,
     )
+  }
+
+  /**
+   * Moves cursors over positions at which their destinations have no rows, unless something was frozen or
+   * moved meanwhile. Without it the time between two runs would look like a backlog.
+   */
+  async advance(moves: readonly IdleMove[]): Promise<void> {
+    if (moves.length === 0) return
+    const rows = moves.map(({ destinationId, logType, from, to }) => ({
+      destination_id: destinationId,
+      log_type: logType,
+      from,
+      to,
+    }))
+    await this.#sql`
+      UPDATE spillway.cursors c SET position = m."to", updated_at = now()
+      FROM jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb)
+        AS m(destination_id bigint, log_type text, "from" text, "to" text)
+      WHERE c.destination_id = m.destination_id AND c.log_type = m.log_type AND c.position = m."from"
+        AND c.frozen = '{}' AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL`
   }
 
   /** Records a failure, unless the destination's row has been edited since the attempt began. */
@@ -207,6 +235,7 @@ interface CursorJson {
   readonly startUntil: string | null
   readonly startXid: string | null
   readonly startSeen: string | null
+  readonly startSnapshot: string | null
   readonly disabledForMs: number | null
 }
 
@@ -222,27 +251,45 @@ function toState(row: StateRow): DestinationState {
       lastErrorAt: row.last_error_at ?? undefined,
     },
     invalid: row.status === 'invalid',
-    cursors: new Map(
-      cursors.map(({ logType, position, frozen, startUntil, startXid, startSeen, disabledForMs }) => [
-        logType,
-        {
-          position,
-          frozen,
-          ...(startUntil !== null && startXid !== null && startSeen !== null
-            ? { start: { until: startUntil, xid: startXid, seen: startSeen } }
-            : {}),
-          ...(disabledForMs === null ? {} : { disabledForMs }),
-        },
-      ]),
-    ),
+    cursors: new Map(cursors.map((cursor) => [cursor.logType, toCursor(cursor)])),
   }
+}
+
+function toCursor(json: CursorJson): Cursor {
+  const { position, frozen, disabledForMs } = json
+  const start = startMark(json)
+  return {
+    position,
+    frozen,
+    ...(start ? { start } : {}),
+    ...(disabledForMs === null ? {} : { disabledForMs }),
+  }
+}
+
+function startMark({
+  startUntil: until,
+  startXid,
+  startSeen,
+  startSnapshot,
+}: CursorJson): StartMark | undefined {
+  if (until === null) return undefined
+  if (startSnapshot !== null) return { kind: 'snapshot', until, snapshot: startSnapshot }
+  if (startXid === null || startSeen === null) return undefined
+  return { kind: 'ids', until, xid: startXid, seen: startSeen }
+}
+
+function sameEnds(json: string, ends: readonly Position[]): boolean {
+  return JSON.stringify(JSON.parse(json)) === JSON.stringify(ends)
 }
 
 function instant(epochMs: number | undefined): string | null {
   return epochMs === undefined ? null : new Date(epochMs).toISOString()
 }
 
-/** Positions hold digits only, so a PostgreSQL array literal needs no quoting. */
+/** A PostgreSQL array literal; the keys in positions may be any text. */
 function arrayLiteral(positions: readonly Position[]): string {
-  return `{${positions.join(',')}}`
+  const quoted = positions.map((position) =>
+    /^[\d-]+$/.test(position) ? position : `"${position.replace(/["\\]/g, '\\$&')}"`,
+  )
+  return `{${quoted.join(',')}}`
 }

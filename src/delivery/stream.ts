@@ -7,16 +7,21 @@
  * and the same rows give the same batches.
  */
 import type { AuditEvent } from '../../providers/provider.ts'
-import { comparePositions, type Position } from '../sources/position.ts'
-import type { Page, Reader, ReadRow, Scope } from '../sources/reader.ts'
+import { comparePositions, laterOf, type Position, placeBefore } from '../sources/position.ts'
+import type { Oldest, Page, Reader, ReadRow, Scope } from '../sources/reader.ts'
 import { type Batch, type CutRules, cutBatch, type Item } from './batch.ts'
+import { Deletions } from './deletions.ts'
 import type { Seat } from './lanes.ts'
 import type { Cursor } from './store.ts'
 
-/** The source as a stream sees it; both undefined while it cannot be read. */
+/** The source as a stream sees it; all undefined while it cannot be read. */
 export interface SourceView {
   readonly reader: Reader | undefined
   readonly horizon: Position | undefined
+  /** The table's first row when it was last looked at. */
+  readonly oldest: Oldest
+  /** The table's first row when the last run of the daemon looked at it; without one, at the first look. */
+  readonly oldestAtStart: Oldest
 }
 
 export interface StreamOptions {
@@ -25,6 +30,8 @@ export interface StreamOptions {
   readonly source: SourceView
   readonly rules: CutRules
   readonly encode: (event: AuditEvent) => string
+  /** The table's first row when the destination was last known to be at work; see `Deletions`. */
+  readonly oldestBefore: () => Oldest
   /** Epoch milliseconds. */
   readonly now: () => number
 }
@@ -62,6 +69,10 @@ export class Stream {
   #rowBytes = assumedRowBytes
   #awake = false
   #disabledForMs: number | undefined
+  /** Between the cursor and here there was no row of the destination when it was read. */
+  #emptyTo: Position
+  readonly #deletions: Deletions
+  #mustReread = false
   /** The first page of a turn is read alone: whether the endpoint answers at all is still to be seen. */
   #readsAhead = false
 
@@ -74,6 +85,8 @@ export class Stream {
     this.#handedOutTo = this.#position
     this.#readTo = this.#position
     this.#disabledForMs = options.cursor.disabledForMs
+    this.#emptyTo = this.#position
+    this.#deletions = new Deletions(options.oldestBefore)
   }
 
   get position(): Position {
@@ -104,6 +117,31 @@ export class Stream {
 
   wake(): void {
     this.#awake = true
+    this.#deletions.woken(this.#options.source.oldest)
+  }
+
+  /** The rows beyond the cursor may be others than they were when they were read. */
+  reread(): void {
+    this.#mustReread = true
+    this.wake()
+  }
+
+  /** Before a turn. */
+  begin(): void {
+    if (!this.#mustReread) return
+    this.#mustReread = false
+    this.#emptyTo = this.#position
+    this.rewind()
+  }
+
+  /** Up to here there is nothing to send: the cursor may be moved there, unless batches are frozen. */
+  get emptyTo(): Position {
+    return laterOf(this.#position, this.#emptyTo)
+  }
+
+  /** Up to where rows beyond the cursor may have been deleted unsent; see `Deletions`. */
+  deletedUpTo(oldest: Oldest, upTo: Position): Position | undefined {
+    return this.#deletions.find(this.emptyTo, oldest, upTo)
   }
 
   /** Ends that are stored beyond what has been handed out. */
@@ -133,12 +171,14 @@ export class Stream {
 
   /** Forgets what was read and handed out, to start again from the cursor. */
   rewind(): void {
+    const unsettled = this.#items.find(({ position }) => comparePositions(position, this.#position) > 0)
+    this.#deletions.left(unsettled?.position)
     this.#ahead = undefined
     this.#items = []
     this.#next = 0
     this.#bounds = [...this.#frozen]
-    this.#handedOutTo = this.#position
-    this.#readTo = this.#position
+    this.#handedOutTo = this.emptyTo
+    this.#readTo = this.emptyTo
     this.#exhausted = false
     this.#pageBytes = firstPageBytes
     this.#readsAhead = false
@@ -148,8 +188,17 @@ export class Stream {
   /** The end of a turn: keeps nothing in memory. What was read and not handed out is read again. */
   rest(): void {
     if (this.#next < this.#items.length || this.#ahead !== undefined) this.rewind()
-    else this.#dropHandedOut()
+    else this.#caughtUp()
     this.#readsAhead = false
+  }
+
+  #caughtUp(): void {
+    this.#dropHandedOut()
+    if (!this.#exhausted) return
+    this.#emptyTo = this.#readTo
+    this.#handedOutTo = this.#readTo
+    this.#deletions.caughtUp()
+    if (this.#awake) this.#deletions.woken(this.#options.source.oldest)
   }
 
   /**
@@ -221,6 +270,20 @@ export class Stream {
   }
 
   #take({ page, upTo }: Reading): void {
+    const from = this.#readTo
+    const gone = this.#deletions.find(from, page.oldest, upTo)
+    if (gone !== undefined) {
+      this.#items.push({ kind: 'gap', from, position: gone })
+      // Batches that were to end before it have nothing left to send.
+      this.#bounds = this.#bounds.filter((bound) => comparePositions(bound, gone) >= 0)
+    } else if (page.oldest && this.#items.length === 0 && this.#frozen.length === 0) {
+      // Before the table's first row there is nothing to send, and nothing will come: it is below the horizon.
+      const empty = placeBefore(page.oldest)
+      if (comparePositions(empty, from) > 0 && comparePositions(empty, upTo) < 0) {
+        this.#emptyTo = empty
+        this.#handedOutTo = empty
+      }
+    }
     const bytes = page.rows.reduce((sum, item) => sum + heldBytes(item), 0)
     this.#items.push(...page.rows)
     this.#readTo = page.full ? (page.last ?? upTo) : upTo
@@ -241,11 +304,16 @@ export class Stream {
   #toItem({ position, event, oversizeBytes }: ReadRow): Item {
     const body = oversizeBytes === undefined ? this.#options.encode(event) : ''
     const bytes = oversizeBytes ?? Buffer.byteLength(body)
-    return { position, event: { id: event.id, body, bytes }, timestampMs: event.timestampMs }
+    return {
+      kind: 'event',
+      position,
+      event: { id: event.id, body, bytes },
+      timestampMs: event.timestampMs,
+    }
   }
 }
 
 /** A row that was too large to be fetched takes no room. */
-function heldBytes({ event }: Item): number {
-  return event.body === '' ? 0 : event.bytes
+function heldBytes(item: Item): number {
+  return item.kind === 'gap' || item.event.body === '' ? 0 : item.event.bytes
 }

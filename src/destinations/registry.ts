@@ -110,6 +110,7 @@ export class Registry {
              (SELECT json_agg(json_build_object(
                 'logType', s.log_type, 'relation', s.relation, 'idColumn', s.id_column, 'orgColumn', s.org_column,
                 'timestampColumn', s.timestamp_column, 'ordering', s.ordering,
+                'xactColumn', CASE WHEN s.ordering = 'xact' THEN s.xact_column END, 'revision', s.changed_xid::text,
                 'excludeColumns', s.exclude_columns, 'enabled', s.enabled) ORDER BY s.log_type)
               FROM spillway.sources s)::text AS sources`
   }

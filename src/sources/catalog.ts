@@ -4,23 +4,24 @@
  */
 import type { SourceSql } from '../db/client.ts'
 import { SourceError } from '../errors.ts'
-import type { Column } from '../events/columns.ts'
-import type { Source, SourceDefinition } from './source.ts'
+import { type Column, quoteIdentifier } from '../events/columns.ts'
+import { readIncarnation } from './incarnation.ts'
+import {
+  checkSequences,
+  inheritorsOf,
+  readInheritors,
+  readSequences,
+  type Sequence,
+  sequencesOf,
+} from './sequences.ts'
+import type { Fence, Source, SourceDefinition } from './source.ts'
 
 interface ColumnRow {
   readonly name: string
   readonly type: string
   readonly structured: string
+  readonly nullable: string
   readonly default_expression: string | null
-}
-
-interface SequenceRow {
-  readonly oid: string
-  readonly name: string
-  readonly cache: string
-  readonly increment: string
-  readonly start: string
-  readonly cycles: string
 }
 
 const integerTypes = new Set(['smallint', 'integer', 'bigint'])
@@ -30,15 +31,11 @@ const timestampTypes = new Set(['timestamp with time zone', 'timestamp without t
 
 /** Throws `SourceError` when the source is unusable; other errors are the database's own. */
 export async function resolveSource(sql: SourceSql, definition: SourceDefinition): Promise<Source> {
-  if (definition.ordering === 'xact') {
-    throw new SourceError(
-      `source ${definition.logType}: ordering "xact" is not known to this version`,
-      'Use ordering "id" for keys drawn from a sequence.',
-    )
-  }
   const [relation] = await sql.query<RelationRow>(
     `SELECT r.oid::oid AS oid, r.oid::text AS name, (SELECT relkind FROM pg_class c WHERE c.oid = r.oid) AS kind,
-            pg_is_in_recovery() AS replica, ${fingerprintExpression({ relation: '$1', idColumn: '$2::name' })} AS fingerprint
+            pg_is_in_recovery() AS replica,
+            EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = r.oid) AS subscribed,
+            ${fingerprintExpression({ relation: '$1', idColumn: '$2::name' })} AS fingerprint
      FROM (SELECT to_regclass($1::text) AS oid) r`,
     [definition.relation, definition.idColumn],
   )
@@ -62,12 +59,6 @@ export async function resolveSource(sql: SourceSql, definition: SourceDefinition
   }
   const columns = await readColumns(sql, relation.oid)
   const idColumn = requireColumn(definition, columns, 'id_column', definition.idColumn)
-  if (!integerTypes.has(idColumn.type)) {
-    throw new SourceError(
-      `source ${definition.logType}: id_column ${definition.idColumn} is of type ${idColumn.type}, which has no rising order of its own`,
-      'Ordering "id" needs smallint, integer or bigint.',
-    )
-  }
   const timestampColumn = requireColumn(definition, columns, 'timestamp_column', definition.timestampColumn)
   if (!timestampTypes.has(timestampColumn.type)) {
     throw new SourceError(
@@ -77,19 +68,117 @@ export async function resolveSource(sql: SourceSql, definition: SourceDefinition
   }
   if (definition.orgColumn !== null) requireColumn(definition, columns, 'org_column', definition.orgColumn)
   for (const name of definition.excludeColumns) requireColumn(definition, columns, 'exclude_columns', name)
-  const sequences = await readSequences(sql, relation.oid, definition.idColumn)
-  checkSequences(definition, idColumn, sequences)
+  if (idColumn.nullable) await refuseRowsWithoutId(sql, definition, relation.name)
+  const fenced =
+    definition.ordering === 'xact'
+      ? checkTransactions(definition, columns, relation.name)
+      : await findFence(sql, definition, idColumn, { ...relation, oid: relation.oid })
+  const { cluster, incarnation } = await readIncarnation(sql, relation.oid, fenced.sequences)
   const excluded = new Set(definition.excludeColumns)
+  const sequence = fenced.sequences.find(({ feeds }) => feeds === 't')
   return {
     definition,
     relation: relation.name,
     fingerprint: relation.fingerprint,
+    cluster,
+    incarnation,
     allColumns: columns,
     columns: columns.filter(({ name }) => !excluded.has(name)),
-    ...(sequences.length > 0
-      ? { fence: 'sequence' as const, fenceRelations: sequences.map(({ oid }) => oid) }
-      : { fence: 'table' as const, fenceRelations: await readInheritors(sql, relation.oid) }),
+    fence: fenced.fence,
+    fenceRelations: fenced.relations,
+    readableSequence: sequence?.readable === 't' ? sequence.oid : undefined,
+    ordered: await hasIndexOn(sql, relation.oid, definition.xactColumn ?? definition.idColumn),
   }
+}
+
+interface Fenced {
+  readonly fence: Fence
+  readonly relations: readonly string[]
+  readonly sequences: readonly Sequence[]
+}
+
+/** Ids must rise in the order in which they are drawn, under a lock that can be seen. */
+async function findFence(
+  sql: SourceSql,
+  definition: SourceDefinition,
+  idColumn: CatalogColumn,
+  relation: RelationRow & { readonly oid: string },
+): Promise<Fenced> {
+  const { logType } = definition
+  if (!integerTypes.has(idColumn.type)) {
+    throw new SourceError(
+      `source ${logType}: id_column ${definition.idColumn} is of type ${idColumn.type}, which has no rising order of its own`,
+      `Use the ordering "xact": ${addXactColumn(relation.name)}.`,
+    )
+  }
+  if (relation.subscribed === 't') {
+    throw new SourceError(
+      `source ${logType}: ${relation.name} is filled by logical replication, which draws no ids here; rows would be lost`,
+      `Read the publisher's table, or use the ordering "xact": ${addXactColumn(relation.name)}.`,
+    )
+  }
+  const sequences = await readSequences(sql, relation.oid, definition.idColumn)
+  checkSequences(definition, idColumn.defaultExpression, sequences)
+  return sequences.length > 0
+    ? { fence: 'sequence', relations: sequences.map(({ oid }) => oid), sequences }
+    : { fence: 'table', relations: await readInheritors(sql, relation.oid), sequences }
+}
+
+/** A row without an id has no place in the order, and would be passed over. */
+async function refuseRowsWithoutId(
+  sql: SourceSql,
+  { logType, idColumn }: SourceDefinition,
+  relation: string,
+): Promise<void> {
+  const id = quoteIdentifier(idColumn)
+  const [row] = await sql.query<{ found: string }>(
+    `SELECT EXISTS (SELECT FROM ${relation} WHERE ${id} IS NULL) AS found`,
+  )
+  if (row?.found !== 't') return
+  throw new SourceError(
+    `source ${logType}: ${relation} has rows whose ${idColumn} is NULL, which have no place in the order; they would be lost`,
+    `Give them ids, then ALTER TABLE ${relation} ALTER COLUMN ${id} SET NOT NULL.`,
+  )
+}
+
+/** Every row must carry the transaction that wrote it. */
+function checkTransactions(
+  definition: SourceDefinition,
+  columns: readonly CatalogColumn[],
+  relation: string,
+): Fenced {
+  const { logType, xactColumn } = definition
+  if (xactColumn === null) {
+    throw new SourceError(
+      `source ${logType}: the ordering "xact" needs sources.xact_column`,
+      `${addXactColumn(relation)}, and name it there.`,
+    )
+  }
+  const column = requireColumn(definition, columns, 'xact_column', xactColumn)
+  if (column.type !== 'xid8' || column.nullable) {
+    throw new SourceError(
+      `source ${logType}: xact_column ${xactColumn} is ${column.nullable ? 'nullable' : `of type ${column.type}`}; it has to hold the transaction of every row`,
+      `${addXactColumn(relation)}, and name it there.`,
+    )
+  }
+  return { fence: 'snapshot', relations: [], sequences: [] }
+}
+
+function addXactColumn(relation: string): string {
+  return `ALTER TABLE ${relation} ADD COLUMN xact xid8 NOT NULL DEFAULT pg_current_xact_id()`
+}
+
+/** Whether a valid B-tree over all rows leads with a column. */
+async function hasIndexOn(sql: SourceSql, relation: string, column: string): Promise<boolean> {
+  const [row] = await sql.query<{ found: string }>(
+    `SELECT EXISTS (
+       SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+       JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+       WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree' AND a.attname = $2
+     ) AS found`,
+    [relation, column],
+  )
+  return row?.found === 't'
 }
 
 interface RelationRow {
@@ -97,6 +186,7 @@ interface RelationRow {
   readonly name: string
   readonly kind: string
   readonly replica: string
+  readonly subscribed: string
   readonly fingerprint: string
 }
 
@@ -116,50 +206,32 @@ export function fingerprintExpression({
     SELECT md5(concat_ws('/', found.oid,
       (SELECT string_agg(concat_ws(' ', attnum, attname, atttypid), ',' ORDER BY attnum)
        FROM pg_attribute WHERE attrelid = found.oid AND attnum > 0 AND NOT attisdropped),
-      (SELECT string_agg(s::text, ',' ORDER BY s.seqrelid)
+      (SELECT string_agg(concat_ws(' ', s::text, (SELECT c.relfilenode FROM pg_class c WHERE c.oid = s.seqrelid)),
+                         ',' ORDER BY s.seqrelid)
        FROM pg_sequence s WHERE s.seqrelid IN (${sequencesOf('found.oid', idColumn)})),
       (SELECT string_agg(part::text, ',' ORDER BY part) FROM (${inheritorsOf('found.oid')}) AS i(part))))
     FROM (SELECT to_regclass(${relation})::oid AS oid) found)`
 }
 
-/** The sequences behind a column: owned by it (serial, identity) or named by its default. */
-function sequencesOf(relation: string, column: string): string {
-  const attribute = `SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = ${relation} AND a.attname = ${column}`
-  return `
-    SELECT d.objid FROM pg_depend d
-    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
-      AND d.refobjid = ${relation} AND d.refobjsubid = (${attribute}) AND d.deptype IN ('a', 'i')
-    UNION
-    SELECT d.refobjid FROM pg_attrdef f JOIN pg_depend d
-      ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass
-    WHERE f.adrelid = ${relation} AND f.adnum = (${attribute})`
-}
-
-/** The table itself and what inherits from it: reading it reads them, and writing to them locks them alone. */
-function inheritorsOf(relation: string): string {
-  return `
-    WITH RECURSIVE tree AS (
-      SELECT ${relation} AS oid
-      UNION SELECT h.inhrelid FROM tree JOIN pg_inherits h ON h.inhparent = tree.oid
-    ) SELECT oid FROM tree`
-}
-
-type CatalogColumn = Column & { readonly defaultExpression: string | null }
+type CatalogColumn = Column & { readonly nullable: boolean; readonly defaultExpression: string | null }
 
 async function readColumns(sql: SourceSql, relation: string): Promise<CatalogColumn[]> {
   const rows = await sql.query<ColumnRow>(
     `WITH RECURSIVE based AS (
-      SELECT a.attnum, a.attname, t.oid, t.typtype, t.typbasetype, t.typcategory, d.adbin, d.adrelid
+      SELECT a.attnum, a.attname, t.oid, t.typtype, t.typnotnull, t.typbasetype, t.typcategory, d.adbin, d.adrelid,
+             a.attnotnull
       FROM pg_attribute a
       JOIN pg_type t ON t.oid = a.atttypid
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
       WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
       UNION ALL
-      SELECT b.attnum, b.attname, t.oid, t.typtype, t.typbasetype, t.typcategory, b.adbin, b.adrelid
+      SELECT b.attnum, b.attname, t.oid, t.typtype, t.typnotnull, t.typbasetype, t.typcategory, b.adbin, b.adrelid,
+             b.attnotnull OR b.typnotnull
       FROM based b JOIN pg_type t ON t.oid = b.typbasetype
       WHERE b.typtype = 'd'
     )
     SELECT attname AS name, format_type(oid, NULL) AS type, typcategory IN ('A', 'C') AS structured,
+           NOT attnotnull AS nullable,
            pg_get_expr(adbin, adrelid) AS default_expression
     FROM based WHERE typtype <> 'd' ORDER BY attnum`,
     [relation],
@@ -168,22 +240,9 @@ async function readColumns(sql: SourceSql, relation: string): Promise<CatalogCol
     name: row.name,
     type: row.type,
     structured: row.structured === 't',
+    nullable: row.nullable === 't',
     defaultExpression: row.default_expression,
   }))
-}
-
-function readSequences(sql: SourceSql, relation: string, column: string): Promise<SequenceRow[]> {
-  return sql.query<SequenceRow>(
-    `SELECT s.seqrelid AS oid, s.seqrelid::regclass::text AS name, s.seqcache AS cache,
-            s.seqincrement AS increment, s.seqstart AS start, s.seqcycle AS cycles
-     FROM pg_sequence s WHERE s.seqrelid IN (${sequencesOf('$1::oid', '$2::name')})`,
-    [relation, column],
-  )
-}
-
-async function readInheritors(sql: SourceSql, relation: string): Promise<string[]> {
-  const rows = await sql.query<{ oid: string }>(inheritorsOf('$1::oid'), [relation])
-  return rows.map(({ oid }) => oid)
 }
 
 function requireColumn(
@@ -198,37 +257,4 @@ function requireColumn(
     `source ${definition.logType}: ${definition.relation} has no column ${name} (sources.${field})`,
     `Its columns are ${columns.map((candidate) => candidate.name).join(', ')}.`,
   )
-}
-
-function checkSequences(
-  definition: SourceDefinition,
-  idColumn: CatalogColumn,
-  sequences: readonly SequenceRow[],
-): void {
-  for (const sequence of sequences) {
-    if (Number(sequence.cache) > 1) {
-      throw new SourceError(
-        `source ${definition.logType}: sequence ${sequence.name} has CACHE ${sequence.cache}, so sessions draw ids in blocks and use them later; rows would be lost`,
-        `ALTER SEQUENCE ${sequence.name} CACHE 1 (sessions that hold a block must reconnect).`,
-      )
-    }
-    if (Number(sequence.increment) < 1 || Number(sequence.start) < 1) {
-      throw new SourceError(
-        `source ${definition.logType}: sequence ${sequence.name} does not rise from a positive start (START ${sequence.start} INCREMENT ${sequence.increment})`,
-        'Use a sequence that counts upwards from 1 or more.',
-      )
-    }
-    if (sequence.cycles === 't') {
-      throw new SourceError(
-        `source ${definition.logType}: sequence ${sequence.name} starts again when it has come to its end (CYCLE), below what was read already`,
-        `ALTER SEQUENCE ${sequence.name} NO CYCLE.`,
-      )
-    }
-  }
-  if (sequences.length === 0 && idColumn.defaultExpression?.includes('nextval(')) {
-    throw new SourceError(
-      `source ${definition.logType}: the default of ${definition.idColumn}, ${idColumn.defaultExpression}, names its sequence in a way that PostgreSQL does not track`,
-      "Write the default as nextval('the_sequence'::regclass).",
-    )
-  }
 }

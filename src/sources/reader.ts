@@ -6,7 +6,9 @@ import type { AuditEvent } from '../../providers/provider.ts'
 import type { SourceSql } from '../db/client.ts'
 import { quoteIdentifier, selectExpression, sizeExpression } from '../events/columns.ts'
 import { type RowShape, type RowValues, rowShape } from '../events/row.ts'
-import { origin, type Position } from './position.ts'
+import { type Bind, type Order, orderOf, type StartMark } from './order.ts'
+import { comparePositions, origin, type Position } from './position.ts'
+import type { Anchor } from './rewind.ts'
 import type { Source } from './source.ts'
 import { Tenant } from './tenant.ts'
 
@@ -15,14 +17,6 @@ export interface Scope {
   /** Null means every tenant's. */
   readonly orgId: string | null
   readonly start?: StartMark
-}
-
-/** Up to `until`, rows of transactions before `xid` and those in `seen` were there before the destination. */
-export interface StartMark {
-  readonly until: Position
-  readonly xid: string
-  /** Ids, as PostgreSQL writes an int8multirange. */
-  readonly seen: string
 }
 
 export interface Range {
@@ -41,6 +35,8 @@ export interface ReadRow {
 
 /** Three times what the most generous provider takes for an event. A row of a gigabyte must not be fetched. */
 const largestRowBytes = 16 * 1024 * 1024
+/** Beyond this many new rows at once, asking which tenants have some costs more than waking them all. */
+const maxRowsAsked = 50_000
 
 export interface Page<Row = ReadRow> {
   readonly rows: readonly Row[]
@@ -48,7 +44,12 @@ export interface Page<Row = ReadRow> {
   readonly last: Position | undefined
   /** The page ended at its limit: there may be more rows in the range. */
   readonly full: boolean
+  /** Of the table's first row, whosever it is, in the same snapshot. */
+  readonly oldest: Oldest
 }
+
+/** Null when the table is empty; undefined where finding the first row would take a scan of the table. */
+export type Oldest = Position | null | undefined
 
 export interface PageLimit {
   readonly rows: number
@@ -60,10 +61,11 @@ export class Reader {
   readonly #sql: SourceSql
   readonly #source: Source
   readonly #shape: RowShape
-  readonly #id: string
+  readonly #order: Order
   readonly #tenant: Tenant | undefined
   readonly #inner: string
   readonly #sized: string
+  readonly #sorted: string
   readonly #outer: string
 
   constructor(sql: SourceSql, source: Source) {
@@ -83,21 +85,34 @@ export class Reader {
       org,
       timestamp: named(definition.timestampColumn),
     })
-    this.#id = `t.${quoteIdentifier(definition.idColumn)}`
+    this.#order = orderOf(
+      named(definition.idColumn),
+      definition.xactColumn === null ? undefined : named(definition.xactColumn),
+    )
     this.#tenant = org && new Tenant(org, 't')
     const { selected } = this.#shape
     const sizes = selected.map((column, index) => sizeExpression(column, `s.c${index}`))
     const size = sizes.filter((each) => each !== undefined).join(' + ') || '0'
-    const list = selected.map((column, index) => `${selectExpression(column, 't')} AS c${index}`).join(', ')
-    this.#inner = `${list}, ${this.#id} AS position`
-    this.#sized = `s.*, ${size} AS size, sum(${size}) OVER (ORDER BY s.position ROWS UNBOUNDED PRECEDING) AS running`
-    this.#outer = selected
-      .map((_, index) =>
+    const list = selected.map((column, index) => `${selectExpression(column, 't')} AS c${index}`)
+    const { keys, position } = this.#order
+    this.#inner = [
+      ...list,
+      ...keys.map((key, index) => `${key} AS k${index}`),
+      `${position ?? 'NULL'} AS position`,
+    ].join(', ')
+    this.#sorted = keys.map((_, index) => `k${index}`).join(', ')
+    this.#sized = `s.*, ${size} AS size, sum(${size}) OVER (ORDER BY ${this.#sorted} ROWS UNBOUNDED PRECEDING) AS running`
+    this.#outer = [
+      ...selected.map((_, index) =>
         this.#shape.identifies(index)
           ? `p.c${index}`
           : `CASE WHEN p.size <= ${largestRowBytes} THEN p.c${index} END`,
-      )
-      .join(', ')
+      ),
+      'p.size',
+      'p.running',
+      'p.position',
+      `${source.ordered ? `(${this.firstRow})` : 'NULL'} AS oldest`,
+    ].join(', ')
   }
 
   /**
@@ -118,29 +133,34 @@ export class Reader {
     const rows: (Row | ReadRow)[] = []
     let last: Position | undefined
     let running = 0
+    let oldest: Oldest
+    const after = this.#shape.selected.length
     await this.#sql.each(
-      `SELECT ${this.#outer}, p.size, p.running FROM (
-           SELECT ${this.#sized} FROM (
-             SELECT ${this.#inner} FROM ${this.#source.relation} t
-             WHERE ${where} ORDER BY ${this.#id} LIMIT $${rowLimit}::bigint
-           ) s
-         ) p WHERE p.running - p.size < $${byteLimit}::bigint ORDER BY p.position`,
+      `SELECT ${this.#outer} FROM (
+         SELECT ${this.#sized} FROM (
+           SELECT ${this.#inner} FROM ${this.#source.relation} t
+           WHERE ${where} ORDER BY ${this.#order.keys.join(', ')} LIMIT $${rowLimit}::bigint
+         ) s
+       ) p WHERE p.running - p.size < $${byteLimit}::bigint ORDER BY ${this.#sorted}`,
       parameters,
       { prepare: true },
       (values) => {
         const row = this.#read(values)
         last = row.position
-        running = Number(values.at(-1) ?? 0)
+        running = Number(values[after + 1] ?? 0)
+        oldest = values[after + 3] ?? undefined
         rows.push(make ? make(row) : row)
       },
     )
-    return { rows, last, full: rows.length >= limit.rows || running >= limit.bytes }
+    if (rows.length === 0) oldest = await this.oldest()
+    return { rows, last, full: rows.length >= limit.rows || running >= limit.bytes, oldest }
   }
 
   #read(values: RowValues): ReadRow {
-    const position = this.#shape.idOf(values)
+    const after = this.#shape.selected.length
+    const position = values[after + 2] ?? this.#shape.idOf(values)
     const event = this.#shape.toEvent(values)
-    const bytes = Number(values.at(-2) ?? 0)
+    const bytes = Number(values[after] ?? 0)
     return bytes > largestRowBytes ? { position, event, oversizeBytes: bytes } : { position, event }
   }
 
@@ -156,82 +176,139 @@ export class Reader {
 
   /** The place before the first row, for a destination that starts at the beginning. */
   async beginning(): Promise<Position> {
-    const [row] = await this.#sql.query<{ position: string | null }>(
-      `SELECT least(0, min(${this.#id}) - 1)::text AS position FROM ${this.#source.relation} t`,
-    )
-    return row?.position ?? origin
+    const before = await this.#beforeFirst('true', [])
+    return before !== undefined && comparePositions(before, origin) < 0 ? before : origin
   }
 
-  /** The place before the first row stamped at or after an instant; undefined when there is none. */
-  async before(instant: string): Promise<Position | undefined> {
+  /** A place before the first row stamped at or after an instant; undefined when there is none. */
+  before(instant: string): Promise<Position | undefined> {
     const timestamp = `t.${quoteIdentifier(this.#source.definition.timestampColumn)}`
-    const [row] = await this.#sql.query<{ position: string | null }>(
-      `SELECT (min(${this.#id}) - 1)::text AS position FROM ${this.#source.relation} t
-       WHERE ${timestamp} >= $1::text::timestamptz`,
-      [instant],
-    )
-    return row?.position ?? undefined
+    return this.#beforeFirst(`${timestamp} >= $1::text::timestamptz`, [instant])
   }
 
-  /** Tenants with rows in a range. */
-  async orgs({ after, upTo }: Range): Promise<(string | null)[]> {
-    if (this.#tenant === undefined) return []
-    const rows = await this.#sql.query<{ org: string | null }>(
-      `SELECT DISTINCT ${this.#tenant.expression}::text AS org FROM ${this.#source.relation} t
-       WHERE ${this.#id} > $1::bigint AND ${this.#id} <= $2::bigint`,
-      [after, upTo],
+  async #beforeFirst(condition: string, parameters: string[]): Promise<Position | undefined> {
+    const [row] = await this.#sql.query<{ position: string }>(
+      `SELECT ${this.#order.before} AS position FROM ${this.#source.relation} t
+       WHERE ${condition} ORDER BY ${this.#order.keys.join(', ')} LIMIT 1`,
+      parameters,
+    )
+    return row?.position
+  }
+
+  async oldest(): Promise<Oldest> {
+    if (!this.#source.ordered) return undefined
+    const [row] = await this.#sql.query<{ position: string | null }>(
+      `SELECT (${this.firstRow}) AS position`,
+      [],
       { prepare: true },
     )
-    return rows.map(({ org }) => org)
+    return row?.position ?? null
+  }
+
+  /** The last row up to a position, and its timestamp as PostgreSQL writes it; null when there is none. */
+  async anchor(upTo: Position): Promise<Anchor | null> {
+    if (!this.#source.ordered) return null
+    const { bind, parameters } = binding()
+    const order = this.#order.keys.map((key) => `${key} DESC`).join(', ')
+    const [row] = await this.#sql.query<Anchor>(
+      `SELECT ${this.#position} AS position, coalesce(${this.#stamp}, '') AS stamp
+       FROM ${this.#source.relation} t WHERE ${this.#order.upTo(upTo, bind)} ORDER BY ${order} LIMIT 1`,
+      parameters,
+      { prepare: true },
+    )
+    return row ?? null
+  }
+
+  /**
+   * Tenants with rows in a range, null among them for rows of none. Undefined when it holds too many rows to
+   * ask: anybody may have some.
+   */
+  async orgs(range: Range): Promise<ReadonlySet<string | null> | undefined> {
+    const { bind, parameters } = binding()
+    const org = this.#tenant ? `${this.#tenant.expression}::text` : 'NULL'
+    const rows = await this.#sql.query<{ org: string | null; rows: string }>(
+      `SELECT w.org, count(*) AS rows FROM (
+         SELECT ${org} AS org FROM ${this.#source.relation} t WHERE ${this.#within(range, bind)}
+         LIMIT ${(this.#tenant ? maxRowsAsked : 0) + 1}
+       ) w GROUP BY w.org`,
+      parameters,
+      { prepare: true },
+    )
+    const total = rows.reduce((sum, row) => sum + Number(row.rows), 0)
+    const anybody = this.#tenant ? total > maxRowsAsked : total > 0
+    return anybody ? undefined : new Set(rows.map((row) => row.org))
+  }
+
+  /** Whether there is a row after a position, safe to read or not. */
+  async hasRowsAfter(position: Position): Promise<boolean> {
+    const { bind, parameters } = binding()
+    const [row] = await this.#sql.query<{ found: string }>(
+      `SELECT EXISTS (SELECT FROM ${this.#source.relation} t WHERE ${this.#order.after(position, bind)}) AS found`,
+      parameters,
+      { prepare: true },
+    )
+    return row?.found === 't'
   }
 
   /** Of many cursors, the indexes of those with a row between them and the horizon: one index probe each. */
   async due(cursors: readonly { scope: Scope; position: Position }[], horizon: Position): Promise<number[]> {
     const tenant = this.#tenant
     const possible = cursors.flatMap(({ scope: { orgId }, position }, index) =>
-      orgId === null || tenant?.accepts(orgId) ? [{ index, org: orgId, position }] : [],
+      orgId === null || tenant?.accepts(orgId)
+        ? [{ index, org: orgId, ...this.#order.cursorOf(position) }]
+        : [],
     )
+    const { bind, parameters } = binding(JSON.stringify(possible))
+    const upTo = this.#order.upTo(horizon, bind)
     const some = (condition: string) =>
-      `EXISTS (SELECT FROM ${this.#source.relation} t
-               WHERE ${condition} AND ${this.#id} > c.position AND ${this.#id} <= $2::bigint)`
+      this.#order.someAfterCursor(
+        (after) =>
+          `EXISTS (SELECT FROM ${this.#source.relation} t WHERE ${condition} AND ${after} AND ${upTo})`,
+      )
     const found = await this.#sql.query<{ index: string }>(
       `SELECT c.index
-       FROM jsonb_to_recordset($1::text::jsonb) AS c(index int, org ${tenant?.type ?? 'text'}, position bigint)
+       FROM jsonb_to_recordset($1::text::jsonb)
+         AS c(index int, org ${tenant?.type ?? 'text'}, ${this.#order.cursorColumns})
        WHERE CASE WHEN c.org IS NULL THEN ${some('true')}
                   ELSE ${tenant ? some(`${tenant.expression} = c.org`) : 'false'} END`,
-      [JSON.stringify(possible), horizon],
+      parameters,
     )
     return found.map(({ index }) => Number(index))
   }
 
-  #conditions({ orgId, start }: Scope, { after, upTo }: Range): { where: string; parameters: string[] } {
-    const parameters = [after, upTo]
-    const conditions = [`${this.#id} > $1::bigint`, `${this.#id} <= $2::bigint`]
+  /** A statement that finds the position of the table's first row. */
+  get firstRow(): string {
+    return `SELECT ${this.#position} FROM ${this.#source.relation} t ORDER BY ${this.#order.keys.join(', ')} LIMIT 1`
+  }
+
+  get #position(): string {
+    return this.#order.position ?? `t.${quoteIdentifier(this.#source.definition.idColumn)}::text`
+  }
+
+  get #stamp(): string {
+    return `t.${quoteIdentifier(this.#source.definition.timestampColumn)}::text`
+  }
+
+  #within({ after, upTo }: Range, bind: Bind): string {
+    return `${this.#order.after(after, bind)} AND ${this.#order.upTo(upTo, bind)}`
+  }
+
+  #conditions({ orgId, start }: Scope, range: Range): { where: string; parameters: string[] } {
+    const { bind, parameters } = binding()
+    const conditions = [this.#within(range, bind)]
     if (orgId !== null) {
       // The registry refuses a tenant's destination on a source without tenants; this is the second lock (I7).
       const tenant = this.#tenant
       conditions.push(
-        tenant?.accepts(orgId)
-          ? `${tenant.expression} = $${parameters.push(orgId)}::${tenant.type}`
-          : 'false',
+        tenant?.accepts(orgId) ? `${tenant.expression} = ${bind(orgId)}::${tenant.type}` : 'false',
       )
     }
-    if (start) {
-      const until = parameters.push(start.until)
-      const xid = parameters.push(start.xid)
-      const seen = `$${parameters.push(start.seen)}::text::int8multirange`
-      const isNew = `${writtenSince(`$${xid}::bigint`)} AND NOT ${seen} @> ${this.#id}::bigint`
-      conditions.push(`(${this.#id} > $${until}::bigint OR (${isNew}))`)
-    }
+    if (start) conditions.push(this.#order.startedSince(start, bind))
     return { where: conditions.join(' AND '), parameters }
   }
 }
 
-/**
- * Whether the row's transaction is `xid` or a later one. The system column keeps 32 bits of it, so the
- * comparison is modulo 2^32, as PostgreSQL's own is; ids below 3 stand for frozen rows.
- */
-function writtenSince(xid: string): string {
-  const row = 't.xmin::text::bigint'
-  return `(${row} >= 3 AND mod(${row} - mod(${xid}, 4294967296) + 6442450944, 4294967296) >= 2147483648)`
+/** The parameters of one statement, collected while it is written. */
+function binding(...parameters: string[]): { bind: Bind; parameters: string[] } {
+  return { bind: (value) => `$${parameters.push(value)}`, parameters }
 }

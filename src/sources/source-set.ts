@@ -8,7 +8,7 @@ interface Entry {
   readonly done: Promise<void>
 }
 
-const nothing = { reader: undefined, horizon: undefined }
+const nothing = { reader: undefined, horizon: undefined, oldest: undefined, oldestAtStart: undefined }
 
 export class SourceSet {
   readonly #deps: WatcherDeps
@@ -37,6 +37,12 @@ export class SourceSet {
       },
       get horizon() {
         return find().horizon
+      },
+      get oldest() {
+        return find().oldest
+      },
+      get oldestAtStart() {
+        return find().oldestAtStart
       },
     }
   }

@@ -2,7 +2,7 @@
  * One watcher per source: finds the table, moves the horizon, and says which tenants have new rows.
  *
  * States: *resolving* (the table is looked up; while that fails the source is invalid, said once, and
- * tried again every few seconds) → *watching* (a fence every poll interval; while fences are pending the
+ * tried again every few seconds; a source that went back in time is one of these) → *watching* (a fence every poll interval; while fences are pending the
  * lock table is looked at much more often, but no new fence is taken, so that batches do not shrink).
  * A lost connection drops the pending fences and keeps the horizon, which stays true (I2). So does a change
  * of the table or its sequence: the source is looked up again before the next fence, because a fence on what
@@ -11,13 +11,13 @@
 import { sleep } from '../clock.ts'
 import { type Availability, errorCode, isTransient } from '../db/availability.ts'
 import type { SourceSql } from '../db/client.ts'
-import { SourceError } from '../errors.ts'
-import { quoteIdentifier } from '../events/columns.ts'
+import { SourceError, SourceRewoundError } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
-import { fingerprintExpression, resolveSource } from './catalog.ts'
-import { type Holder, Horizon, type Observation } from './horizon.ts'
-import { comparePositions, distance, origin, type Position } from './position.ts'
-import { Reader } from './reader.ts'
+import { resolveSource } from './catalog.ts'
+import { type Follower, follow, type Sight } from './follower.ts'
+import type { Position } from './position.ts'
+import { type Oldest, Reader } from './reader.ts'
+import type { Anchor, Memory, Trace } from './rewind.ts'
 import type { Source, SourceDefinition } from './source.ts'
 
 export interface WatcherDeps {
@@ -25,34 +25,44 @@ export interface WatcherDeps {
   readonly availability: Availability
   readonly log: Log
   readonly pollIntervalMs: number
-  /** A horizon that a former run stored. */
-  loadHorizon(logType: string): Promise<Position | undefined>
-  /** A hint for the next run: it must not fail the reading. */
-  saveHorizon(definition: SourceDefinition, horizon: Position): Promise<void>
+  /** How far the source was read by former runs. */
+  recall(definition: SourceDefinition): Promise<Memory>
+  /** For the next run; it must not fail the reading. */
+  remember(definition: SourceDefinition, horizon: Position, trace: Trace): Promise<void>
   /** Rows lie between the old and the new horizon; `orgs` undefined means any tenant's. */
   onRows(logType: string, orgs: ReadonlySet<string | null> | undefined): void
   /** The horizon is known for the first time, or again after the source was invalid. */
   onReady(logType: string): void
+  /** Nothing is known any more of what lies after the cursors: it has to be read again. */
+  onReread(logType: string): void
 }
 
 const retryInvalidMs = 5_000
 /** Looking at pending fences: soon, then less often, since a writer that stays may stay for hours. */
 const firstFenceCheckMs = 5
 const slowestFenceCheckMs = 250
-/** Beyond this many positions at once, asking which tenants have rows costs more than waking them all. */
-const maxDistinctDistance = 50_000
-/** The stored horizon only has to be recent. */
-const saveEveryMs = 1_000
+/** What is remembered only has to be recent. */
+const rememberEveryMs = 1_000
+
+type Seen = Extract<Sight, { kind: 'seen' }>
 
 export class Watcher {
   readonly definition: SourceDefinition
   readonly #deps: WatcherDeps
   #reader: Reader | undefined
-  #horizon: Horizon | undefined
-  #saved: { position: Position; at: number } | undefined
+  #horizon: Position | undefined
+  /** Up to where rows have been told of. */
+  #told: Position | undefined
+  #oldest: Oldest
+  #oldestAtStart: Oldest
+  #trace: Trace | undefined
+  #anchor: { readonly at: Position; readonly row: Anchor | null } | undefined
+  #remembered: { readonly text: string; readonly at: number } | undefined
   #problem: string | undefined
   /** Whether `onReady` was called since the source was looked up. */
   #ready = false
+  /** What lies after the cursors has to be read again. */
+  #reread = false
 
   constructor(definition: SourceDefinition, deps: WatcherDeps) {
     this.definition = definition
@@ -65,7 +75,17 @@ export class Watcher {
   }
 
   get horizon(): Position | undefined {
-    return this.#horizon?.position
+    return this.#horizon
+  }
+
+  /** The first row of the table when it was last looked at. */
+  get oldest(): Oldest {
+    return this.#oldest
+  }
+
+  /** The first row when the last run of the daemon looked at the table; without one, at the first look. */
+  get oldestAtStart(): Oldest {
+    return this.#oldestAtStart
   }
 
   /** Why the source cannot be read, while it cannot. */
@@ -79,104 +99,142 @@ export class Watcher {
         await this.#watch(signal)
       } catch (error) {
         if (signal.aborted) return
-        this.#horizon?.reset()
+        // A server that crashed may have taken transactions back.
+        this.#reread = this.definition.ordering === 'xact'
         if (isTransient(error)) {
           this.#deps.availability.reportDown(error)
           await sleep(200, signal)
         } else {
-          this.#reportInvalid(error)
-          await sleep(retryInvalidMs, signal)
+          if (await this.#reportInvalid(error)) await sleep(retryInvalidMs, signal)
         }
       }
     }
   }
 
+  /** Until the source has to be looked up again. */
   async #watch(signal: AbortSignal): Promise<void> {
-    const { sql, pollIntervalMs, availability, log } = this.#deps
-    const { logType } = this.definition
+    const { sql, pollIntervalMs } = this.#deps
     const source = await resolveSource(sql, this.definition)
-    const observe = observer(sql, source)
-    const first = await observe()
-    availability.reportUp()
-    if (first.fingerprint !== source.fingerprint) return
-    this.#horizon ??= new Horizon(await this.#storedHorizon(first.highest))
-    this.#reader = new Reader(sql, source)
-    if (this.#problem !== undefined) {
-      this.#problem = undefined
-      log.emit('source.recovered', { log_type: logType, relation: source.relation })
-    } else {
-      log.emit('source.started', {
-        log_type: logType,
-        relation: source.relation,
-        ordering: this.definition.ordering,
-        fence: source.fence,
-      })
-    }
+    const reader = new Reader(sql, source)
+    const memory = await this.#recall()
+    const follower = follow({ sql, source, reader, memory })
+    this.#told = memory.horizon
     this.#ready = false
-    await this.#take(first, true)
+    let nextFenceAt = performance.now()
     let fenceCheckMs = firstFenceCheckMs
-    let nextFenceAt = performance.now() + pollIntervalMs
     while (!signal.aborted) {
       const untilFenceMs = nextFenceAt - performance.now()
-      const waitMs = this.#horizon.pending ? Math.min(fenceCheckMs, untilFenceMs) : untilFenceMs
-      await sleep(Math.max(waitMs, 0), signal)
+      const waitMs = follower.pending ? Math.min(fenceCheckMs, untilFenceMs) : untilFenceMs
+      if (waitMs > 0) await sleep(waitMs, signal)
       if (signal.aborted) return
       const takeFence = performance.now() >= nextFenceAt
-      const observation = await observe()
-      availability.reportUp()
-      if (observation.fingerprint !== source.fingerprint) return this.#horizon.reset()
-      const moved = await this.#take(observation, takeFence)
-      fenceCheckMs = moved || takeFence ? firstFenceCheckMs : Math.min(fenceCheckMs * 2, slowestFenceCheckMs)
+      const sight = await follower.look(takeFence)
+      this.#deps.availability.reportUp()
+      if (sight.kind !== 'seen') {
+        this.#reread ||= sight.kind === 'anew'
+        return
+      }
+      if (!this.#ready) this.#begin(source, reader)
+      await this.#take(source, follower, sight)
+      fenceCheckMs =
+        sight.moved || takeFence ? firstFenceCheckMs : Math.min(fenceCheckMs * 2, slowestFenceCheckMs)
       if (takeFence) nextFenceAt = performance.now() + pollIntervalMs
     }
   }
 
-  /** Moves the horizon and tells of the rows it passed. */
-  async #take(observation: Observation, takeFence: boolean): Promise<boolean> {
-    const horizon = this.#horizon
-    if (!horizon) return false
-    const before = horizon.position
-    const moved = horizon.observe(observation, takeFence)
-    if (horizon.position !== undefined && !this.#ready) {
-      this.#ready = true
-      this.#deps.onReady(this.definition.logType)
+  #begin(source: Source, reader: Reader): void {
+    const { log } = this.#deps
+    const { logType, ordering } = this.definition
+    if (this.#problem !== undefined) {
+      this.#problem = undefined
+      log.emit('source.recovered', { log_type: logType, relation: source.relation })
+    } else if (this.#reader === undefined) {
+      log.emit('source.started', {
+        log_type: logType,
+        relation: source.relation,
+        ordering,
+        fence: source.fence,
+      })
     }
-    if (horizon.position !== undefined) await this.#save(horizon.position)
-    if (!moved || horizon.position === undefined) return false
-    const orgs = await this.#orgsBetween(before, horizon.position)
-    if (orgs === undefined || orgs.size > 0) this.#deps.onRows(this.definition.logType, orgs)
-    return true
+    this.#reader = reader
   }
 
-  async #orgsBetween(
-    after: Position | undefined,
-    upTo: Position,
-  ): Promise<ReadonlySet<string | null> | undefined> {
-    if (after === undefined || this.#reader === undefined || this.definition.orgColumn === null)
-      return undefined
-    if (distance(after, upTo) > maxDistinctDistance) return undefined
-    return new Set(await this.#reader.orgs({ after, upTo }))
+  /** Takes over a moved horizon and tells of the rows it passed. */
+  async #take(source: Source, follower: Follower, { oldest, lastDrawn }: Seen): Promise<void> {
+    const { logType } = this.definition
+    const told = this.#told
+    this.#horizon = follower.position
+    this.#oldest = oldest
+    if (this.#oldestAtStart === undefined) this.#oldestAtStart = oldest
+    if (this.#horizon === undefined) return
+    if (this.#reread) {
+      this.#reread = false
+      this.#deps.onReread(logType)
+    }
+    if (!this.#ready) {
+      this.#ready = true
+      this.#deps.onReady(logType)
+    }
+    if (told !== this.#horizon) {
+      const orgs =
+        told === undefined ? undefined : await this.#reader?.orgs({ after: told, upTo: this.#horizon })
+      if (orgs === undefined || orgs.size > 0) this.#deps.onRows(logType, orgs)
+      this.#told = this.#horizon
+    }
+    this.#trace = {
+      cluster: source.cluster,
+      incarnation: source.incarnation,
+      lastDrawn,
+      anchor: this.#anchor?.row,
+      oldest,
+    }
+    await this.#remember(this.#horizon, this.#trace)
   }
 
-  /** A stored horizon above the highest row belongs to another life of the table. */
-  async #storedHorizon(highest: Position): Promise<Position | undefined> {
-    const stored = await this.#deps.loadHorizon(this.definition.logType)
-    return stored !== undefined && comparePositions(stored, highest) <= 0 ? stored : undefined
+  /** What this run knows is newer than what it stored. */
+  async #recall(): Promise<Memory> {
+    const stored = await this.#deps.recall(this.definition)
+    if (this.#trace === undefined) this.#oldestAtStart = stored.trace?.oldest
+    // A stored horizon that no cursor goes by may be of a former life of the table.
+    const horizon = this.#horizon ?? (stored.cursor === undefined ? undefined : stored.horizon)
+    return { cursor: stored.cursor, horizon, trace: this.#trace ?? stored.trace }
   }
 
-  async #save(position: Position): Promise<void> {
+  async #remember(horizon: Position, trace: Trace): Promise<void> {
     const at = performance.now()
-    if (this.#saved && (position === this.#saved.position || at - this.#saved.at < saveEveryMs)) return
-    this.#saved = { position, at }
-    await this.#deps.saveHorizon(this.definition, position)
+    if (this.#remembered && at - this.#remembered.at < rememberEveryMs) return
+    if (this.#anchor?.at !== horizon) {
+      this.#anchor = { at: horizon, row: (await this.#reader?.anchor(horizon)) ?? null }
+    }
+    const known = { ...trace, anchor: this.#anchor.row }
+    this.#trace = known
+    const text = JSON.stringify([horizon, known])
+    if (this.#remembered?.text === text) return
+    this.#remembered = { text, at }
+    await this.#deps.remember(this.definition, horizon, known)
   }
 
-  #reportInvalid(error: unknown): void {
+  /** False when nobody has read the source yet, so that it does not matter what it did. */
+  async #reportInvalid(error: unknown): Promise<boolean> {
     this.#reader = undefined
-    const { message, hint } = describe(error, this.definition.logType)
-    if (this.#problem === message) return
+    const { logType, relation } = this.definition
+    const { message, hint } = describe(error, logType)
+    const rewound = error instanceof SourceRewoundError
+    if (rewound) {
+      // From now on only what is stored counts: a rebase changes it.
+      this.#horizon = undefined
+      this.#trace = undefined
+      this.#anchor = undefined
+      this.#remembered = undefined
+      const { cursor } = await this.#deps.recall(this.definition)
+      if (cursor === undefined) return false
+    }
+    if (this.#problem === message) return true
     this.#problem = message
-    this.#deps.log.emit('source.invalid', { log_type: this.definition.logType, problem: message, hint })
+    if (rewound)
+      this.#deps.log.emit('source.rewound', { log_type: logType, relation, problem: message, hint })
+    else this.#deps.log.emit('source.invalid', { log_type: logType, problem: message, hint })
+    return true
   }
 }
 
@@ -192,35 +250,5 @@ function describe(error: unknown, logType: string): { message: string; hint: str
   return {
     message: `source ${logType}: ${message}`,
     hint: 'Compare the row in spillway.sources with the table.',
-  }
-}
-
-type WatchedObservation = Observation & { readonly fingerprint: string }
-
-interface ObservationRow {
-  readonly highest: string | null
-  readonly holders: string | null
-  readonly fingerprint: string
-}
-
-/** The one statement behind a fence: the highest id and who holds the fence's lock (see horizon.ts). */
-function observer(sql: SourceSql, source: Source): () => Promise<WatchedObservation> {
-  const { relation, idColumn } = source.definition
-  const statement = `
-    SELECT (SELECT max(t.${quoteIdentifier(idColumn)})::text FROM ${source.relation} t) AS highest,
-           (SELECT json_agg(json_build_object('transaction', l.virtualtransaction, 'prepared', l.pid IS NULL))
-            FROM pg_locks l
-            WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
-              AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-              AND l.relation IN (${source.fenceRelations.join(', ')}))::text AS holders,
-           ${fingerprintExpression({ relation: '$1::text', idColumn: '$2::name' })} AS fingerprint`
-  return async () => {
-    const [row] = await sql.query<ObservationRow>(statement, [relation, idColumn], { prepare: true })
-    return {
-      fingerprint: row?.fingerprint ?? '',
-      highest: row?.highest ?? origin,
-      // PostgreSQL built this text one statement ago.
-      holders: row?.holders ? (JSON.parse(row.holders) as Holder[]) : [],
-    }
   }
 }

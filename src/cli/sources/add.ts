@@ -85,6 +85,8 @@ function parseDefinition(logType: string, options: Options): SourceDefinition {
     orgColumn: orgColumn?.trim() ?? null,
     timestampColumn: requireText(options.timestampColumn, '--timestamp-column', problems),
     ordering: 'id',
+    xactColumn: null,
+    revision: '',
     excludeColumns: parseList(options.excludeColumns),
     enabled: true,
   }

@@ -22,7 +22,7 @@ export const addList: AddCommand = (group, { env, stdout }) => {
         const sourceSql = await source()
         const probed: ProbedRow[] = []
         for (const row of await select(sql)) {
-          const problem = await problemOf(() => probeSource(sourceSql, row))
+          const problem = await problemOf(() => probeSource(sourceSql, { ...row, revision: '' }))
           probed.push(problem === undefined ? row : { ...row, problem })
         }
         return probed
@@ -50,6 +50,7 @@ function select(sql: Sql) {
       orgColumn: sources.orgColumn,
       timestampColumn: sources.timestampColumn,
       ordering: sources.ordering,
+      xactColumn: sources.xactColumn,
       excludeColumns: sources.excludeColumns,
       enabled: sources.enabled,
       horizon: sourceState.horizon,

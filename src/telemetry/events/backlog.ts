@@ -38,6 +38,19 @@ export const backlogEvents = {
       ranges: ranges('What was skipped'),
     },
   },
+  'events.deleted_at_source': {
+    level: 'warn',
+    message: 'Rows of {log_type} were deleted before {name} got them.',
+    meaning:
+      'The first row of the table lies beyond what the destination had got, and rows were waiting for it: the ' +
+      "application's retention was faster. How many were its own cannot be known. The range is recorded.",
+    action: 'Keep rows longer than destinations may fail, or mend the receiver sooner.',
+    fields: {
+      ...destination,
+      log_type: text('Log type of the events'),
+      ranges: ranges('What may be missing'),
+    },
+  },
   'event.dead_lettered': {
     level: 'warn',
     message: '{name} refuses the event {event_id}: {message}',

@@ -28,7 +28,8 @@ export interface Range {
   readonly log_type: string
   readonly from_position: string
   readonly to_position: string
-  readonly event_count: number
+  /** Null where it cannot be known. */
+  readonly event_count: number | null
 }
 
 type Required<T> = Field<T, false>

@@ -33,10 +33,20 @@ export const sourceEvents = {
       hint: text('What to do about it'),
     },
   },
+  'source.rewound': {
+    level: 'error',
+    message: 'The source {log_type} was stopped: {problem}',
+    meaning:
+      'The table was restored, truncated, made anew, or its sequence set back. New rows may come at positions ' +
+      'that were read already and would be passed over. Nothing of it is read until its cursors are set anew; ' +
+      'the other sources run on.',
+    action: 'Follow `hint`: `spillway sources rebase <log type>` sets the cursors so that nothing is lost.',
+    fields: { ...source, problem: text('The figures'), hint: text('What to do about it') },
+  },
   'source.recovered': {
     level: 'info',
     message: 'The source {log_type} can be read again.',
-    meaning: 'The first success after `source.invalid`.',
+    meaning: 'The first success after `source.invalid` or `source.rewound`.',
     action: 'Nothing; the events that waited are delivered.',
     fields: source,
   },

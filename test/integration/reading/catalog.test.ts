@@ -91,8 +91,29 @@ describe('a source is refused, with what to do about it, where', () => {
     expect(hint).toContain('table behind it')
   })
 
-  test('its ordering is not known to this version', async () => {
-    expect((await refusal(resolve('SELECT', { ordering: 'xact' }))).hint).toContain('"id"')
+  test.each([
+    ['is not named', columns, null, 'xact_column'],
+    ['is none of its columns', columns, 'xact', 'no column xact'],
+    ['has another type', `${columns}, xact bigint NOT NULL`, 'xact', 'type bigint'],
+    ['may be NULL', `${columns}, xact xid8 DEFAULT pg_current_xact_id()`, 'xact', 'nullable'],
+  ])('the ordering is "xact" and its column %s', async (_, body, xactColumn, said) => {
+    const refused = await refusal(resolve(`CREATE TABLE audit (${body})`, { ordering: 'xact', xactColumn }))
+    expect(refused.message).toContain(said)
+  })
+
+  test('a row has no id', async () => {
+    const ddl = `CREATE TABLE audit (id bigint, org_id text, at timestamptz); INSERT INTO audit VALUES (NULL, 'a')`
+    expect((await refusal(resolve(ddl))).hint).toContain('SET NOT NULL')
+  })
+
+  test('its partitions draw ids from sequences of their own', async () => {
+    const ddl = `
+      CREATE TABLE audit (id bigserial, org_id text, at timestamptz) PARTITION BY LIST (org_id);
+      CREATE TABLE apart (id bigserial, org_id text, at timestamptz);
+      ALTER TABLE audit ATTACH PARTITION apart FOR VALUES IN ('a')`
+    const { message, hint } = await refusal(resolve(ddl))
+    expect(message).toMatch(/audit_id_seq.*apart_id_seq/)
+    expect(hint).toContain("nextval('")
   })
 
   test('the database is a replica, where no writer can be seen', async () => {

@@ -35,7 +35,7 @@ describe('a watcher', () => {
     await writer`begin`
     await writer.unsafe(`INSERT INTO ${definition.relation} DEFAULT VALUES`)
     await sql.unsafe(`INSERT INTO ${definition.relation} DEFAULT VALUES`)
-    const watching = watch(pool, definition, '1')
+    const watching = watch(pool, definition, '1', { cursor: '1' })
     await watching.looked(5)
     expect(watching.ready).toEqual(['1'])
     expect(watching.watcher.horizon).toBe('1')

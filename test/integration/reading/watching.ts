@@ -6,6 +6,7 @@ import { connectSource, type SourceSql } from '../../../src/db/client.ts'
 import { resolveSource } from '../../../src/sources/catalog.ts'
 import { comparePositions } from '../../../src/sources/position.ts'
 import { Reader } from '../../../src/sources/reader.ts'
+import type { Memory } from '../../../src/sources/rewind.ts'
 import type { SourceDefinition } from '../../../src/sources/source.ts'
 import { Watcher, type WatcherDeps } from '../../../src/sources/watcher.ts'
 import type { EventCode } from '../../../src/telemetry/events.ts'
@@ -20,6 +21,8 @@ export function define(changes: Partial<SourceDefinition> = {}): SourceDefinitio
     orgColumn: 'org_id',
     timestampColumn: 'at',
     ordering: 'id',
+    xactColumn: null,
+    revision: '',
     excludeColumns: [],
     enabled: true,
     ...changes,
@@ -79,7 +82,12 @@ export interface Watching {
 }
 
 /** A running watcher whose looks at the database can be waited for. */
-export function watch(sql: SourceSql, definition: SourceDefinition, stored?: string): Watching {
+export function watch(
+  sql: SourceSql,
+  definition: SourceDefinition,
+  stored?: string,
+  memory: Partial<Memory> = {},
+): Watching {
   const lines = new Lines()
   const ready: (string | undefined)[] = []
   const stopping = new AbortController()
@@ -102,8 +110,9 @@ export function watch(sql: SourceSql, definition: SourceDefinition, stored?: str
     availability: new Looks(lines, 'source'),
     log: lines,
     pollIntervalMs: 20,
-    loadHorizon: async () => stored,
-    saveHorizon: async () => {},
+    recall: async () => ({ horizon: stored, cursor: undefined, trace: undefined, ...memory }),
+    remember: async () => {},
+    onReread: () => {},
     onRows: () => {},
     onReady: () => ready.push(watcher.horizon),
   }

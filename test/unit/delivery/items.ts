@@ -1,7 +1,7 @@
 /** Items to cut batches of. */
 import fc from 'fast-check'
 import type { Framing, Limits } from '../../../providers/provider.ts'
-import type { Batch, CutRules, Item } from '../../../src/delivery/batch.ts'
+import type { Batch, CutRules, EventItem } from '../../../src/delivery/batch.ts'
 
 export const runs = { seed: 20_261_122, numRuns: 500 }
 
@@ -19,8 +19,9 @@ export function rules(changes: Partial<CutRules> = {}): CutRules {
   }
 }
 
-export function item(position: number | string, body = `{"n":${position}}`, timestampMs = 0): Item {
+export function item(position: number | string, body = `{"n":${position}}`, timestampMs = 0): EventItem {
   return {
+    kind: 'event',
     position: String(position),
     event: { id: `request:${position}`, body, bytes: Buffer.byteLength(body) },
     timestampMs,
@@ -28,7 +29,7 @@ export function item(position: number | string, body = `{"n":${position}}`, time
 }
 
 /** Positions 1 to `count`. */
-export function items(count: number): Item[] {
+export function items(count: number): EventItem[] {
   return Array.from({ length: count }, (_, index) => item(index + 1))
 }
 
@@ -38,7 +39,7 @@ export function bodyOf(batch: Batch, { prefix, separator, suffix }: Framing): st
 }
 
 /** Items by rising position, some old, some large, with gaps and any characters. */
-export const anyItems: fc.Arbitrary<Item[]> = fc
+export const anyItems: fc.Arbitrary<EventItem[]> = fc
   .array(
     fc.record({
       gap: fc.integer({ min: 1, max: 5 }),

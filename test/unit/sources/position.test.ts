@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { comparePositions, distance, origin } from '../../../src/sources/position.ts'
+import { comparePositions, origin } from '../../../src/sources/position.ts'
 
 const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n })
 const nearby = int64.chain((base) =>
@@ -21,10 +21,4 @@ test('positions are ordered as the numbers they are, all the way to the limits o
 test('the origin lies before the first id of a sequence and beyond any below zero', () => {
   expect(comparePositions(origin, '1')).toBeLessThan(0)
   expect(comparePositions(origin, '-1')).toBeGreaterThan(0)
-})
-
-test('the distance bounds the number of rows between two positions', () => {
-  expect(distance('5', '12')).toBe(7)
-  expect(distance('-2', '2')).toBe(4)
-  expect(distance('9223372036854775800', '9223372036854775807')).toBe(7)
 })

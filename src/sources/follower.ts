@@ -1,0 +1,121 @@
+/**
+ * Looks at one source again and again, by the rules of its ordering: what a look sees goes into a tracker,
+ * which keeps the horizon and notices when the source went back in time.
+ */
+import type { SourceSql } from '../db/client.ts'
+import { SourceRewoundError } from '../errors.ts'
+import {
+  type Observation,
+  type Observe,
+  observeIds,
+  observeTransactions,
+  type TransactionsLook,
+} from './observer.ts'
+import type { Position } from './position.ts'
+import type { Oldest, Reader } from './reader.ts'
+import { type Memory, type Rewind, rewindOfIds, rewindOfTransactions, type Trace } from './rewind.ts'
+import type { Source } from './source.ts'
+import { IdTracker, type Tracker, TransactionTracker } from './tracker.ts'
+
+/** What a look came to. */
+export type Sight =
+  /** The table, its sequence or its partitions are not what they were: look the source up again. */
+  | { readonly kind: 'changed' }
+  /** The server took transactions back: start anew, from the cursors. */
+  | { readonly kind: 'anew' }
+  | { readonly kind: 'seen'; readonly moved: boolean; readonly oldest: Oldest; readonly lastDrawn: Drawn }
+
+type Drawn = Trace['lastDrawn']
+
+export interface Follower {
+  /** The horizon (I2). */
+  readonly position: Position | undefined
+  /** Rows wait beyond the horizon. */
+  readonly pending: boolean
+  /** Throws `SourceRewoundError` when the source went back in time. The first look takes a fence. */
+  look(takeFence: boolean): Promise<Sight>
+}
+
+export interface FollowerOptions {
+  readonly sql: SourceSql
+  readonly source: Source
+  readonly reader: Reader
+  readonly memory: Memory
+}
+
+export function follow({ sql, source, reader, memory }: FollowerOptions): Follower {
+  const now = { cluster: source.cluster, incarnation: source.incarnation }
+  const holds = () => anchorHolds(source, reader, memory)
+  return source.definition.ordering === 'id'
+    ? new Following(
+        source,
+        observeIds(sql, source),
+        new IdTracker(memory.horizon),
+        async (seen) => rewindOfIds(memory, { ...now, ...seen }, await holds()),
+        (seen) => seen.lastDrawn,
+      )
+    : new Following<TransactionsLook>(
+        source,
+        observeTransactions(sql, source, reader.firstRow),
+        new TransactionTracker(),
+        async (seen) => rewindOfTransactions(memory, { ...now, nextXact: seen.nextXact }, await holds()),
+        () => undefined,
+      )
+}
+
+/** Whether the row that was the last one is still there as it was; asked only where something else has changed. */
+async function anchorHolds(source: Source, reader: Reader, { trace }: Memory): Promise<boolean> {
+  if (!trace?.anchor || trace.incarnation === source.incarnation) return true
+  const there = await reader.anchor(trace.anchor.position)
+  return there?.position === trace.anchor.position && there.stamp === trace.anchor.stamp
+}
+
+class Following<Seen extends Observation> implements Follower {
+  readonly #source: Source
+  readonly #observe: Observe<Seen>
+  readonly #tracker: Tracker<Seen>
+  readonly #judgeFirst: (seen: Seen) => Promise<Rewind>
+  readonly #drawn: (seen: Seen) => Drawn
+  #first = true
+
+  constructor(
+    source: Source,
+    observe: Observe<Seen>,
+    tracker: Tracker<Seen>,
+    judgeFirst: (seen: Seen) => Promise<Rewind>,
+    drawn: (seen: Seen) => Drawn,
+  ) {
+    this.#source = source
+    this.#observe = observe
+    this.#tracker = tracker
+    this.#judgeFirst = judgeFirst
+    this.#drawn = drawn
+  }
+
+  get position(): Position | undefined {
+    return this.#tracker.position
+  }
+
+  get pending(): boolean {
+    return this.#tracker.pending
+  }
+
+  async look(takeFence: boolean): Promise<Sight> {
+    const seen = await this.#observe()
+    if (seen.fingerprint !== this.#source.fingerprint) return { kind: 'changed' }
+    if (this.#first) {
+      this.#refuse(await this.#judgeFirst(seen))
+      this.#first = false
+    } else {
+      const verdict = this.#tracker.judge(seen)
+      if (verdict === 'anew') return { kind: 'anew' }
+      if (verdict !== 'good') this.#refuse(verdict.lost)
+    }
+    const moved = this.#tracker.take(seen, takeFence)
+    return { kind: 'seen', moved, oldest: seen.oldest, lastDrawn: this.#drawn(seen) }
+  }
+
+  #refuse(rewind: Rewind): void {
+    if (rewind !== undefined) throw new SourceRewoundError(this.#source.definition.logType, rewind)
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * The one statement behind each look at a source. Its snapshot decides what is visible; locks are read while it
+ * runs, after the snapshot was taken, which is what the fence of horizon.ts stands on.
+ */
+import type { SourceSql } from '../db/client.ts'
+import { quoteIdentifier } from '../events/columns.ts'
+import { fingerprintExpression } from './catalog.ts'
+import type { Holder } from './horizon.ts'
+import type { Position } from './position.ts'
+import type { Oldest } from './reader.ts'
+import type { Source } from './source.ts'
+
+interface Look {
+  /** Differs from `Source.fingerprint` when the source has to be looked up again. */
+  readonly fingerprint: string
+  readonly oldest: Oldest
+}
+
+/** Of a source with the ordering `id`. */
+export interface IdsLook extends Look {
+  readonly ordering: 'id'
+  readonly highest: Position | null
+  readonly holders: readonly Holder[]
+  /** Last id drawn from the sequence; null before the first, undefined where it cannot be read. */
+  readonly lastDrawn: string | null | undefined
+}
+
+/** Of a source with the ordering `xact`. */
+export interface TransactionsLook extends Look {
+  readonly ordering: 'xact'
+  /** The oldest transaction that was open; every one before it had ended. */
+  readonly oldestOpen: string
+  /** After the newest transaction that had ended. */
+  readonly nextXact: string
+  /** Rows of transactions from `oldestOpen` on are there, and may not be read yet. */
+  readonly waiting: boolean
+}
+
+export type Observation = IdsLook | TransactionsLook
+
+export type Observe<Seen extends Observation> = () => Promise<Seen>
+
+export function observeIds(sql: SourceSql, source: Source): Observe<IdsLook> {
+  const { relation, idColumn } = source.definition
+  const { readableSequence } = source
+  const id = `t.${quoteIdentifier(idColumn)}`
+  const statement = `
+    SELECT (SELECT max(${id})::text FROM ${source.relation} t) AS highest,
+           ${source.ordered ? `(SELECT min(${id})::text FROM ${source.relation} t)` : 'NULL'} AS oldest,
+           (SELECT json_agg(json_build_object('transaction', l.virtualtransaction, 'prepared', l.pid IS NULL))
+            FROM pg_locks l
+            WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
+              AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND l.relation IN (${source.fenceRelations.join(', ')}))::text AS holders,
+           ${readableSequence === undefined ? 'NULL' : `pg_sequence_last_value(${readableSequence})`} AS drawn,
+           ${fingerprintExpression({ relation: '$1::text', idColumn: '$2::name' })} AS fingerprint`
+  return async () => {
+    const [row] = await sql.query<IdsRow>(statement, [relation, idColumn], { prepare: true })
+    return {
+      ordering: 'id',
+      fingerprint: row?.fingerprint ?? '',
+      highest: row?.highest ?? null,
+      oldest: source.ordered ? (row?.oldest ?? null) : undefined,
+      // PostgreSQL built this text one statement ago.
+      holders: row?.holders ? (JSON.parse(row.holders) as Holder[]) : [],
+      lastDrawn: readableSequence === undefined ? undefined : (row?.drawn ?? null),
+    }
+  }
+}
+
+interface IdsRow {
+  readonly highest: string | null
+  readonly oldest: string | null
+  readonly holders: string | null
+  readonly drawn: string | null
+  readonly fingerprint: string
+}
+
+/** `firstRow` is the statement that finds the position of the table's first row. */
+export function observeTransactions(
+  sql: SourceSql,
+  source: Source,
+  firstRow: string,
+): Observe<TransactionsLook> {
+  const { relation, idColumn, xactColumn } = source.definition
+  const xact = `t.${quoteIdentifier(xactColumn ?? '')}`
+  // Without an index on the column every look would read the whole table.
+  const waiting = `EXISTS (SELECT FROM ${source.relation} t WHERE ${xact} >= pg_snapshot_xmin(s.snapshot))`
+  const statement = `
+    SELECT pg_snapshot_xmin(s.snapshot) AS oldest_open, pg_snapshot_xmax(s.snapshot) AS next_xact,
+           ${source.ordered ? waiting : 'false'} AS waiting,
+           ${source.ordered ? `(${firstRow})` : 'NULL'} AS oldest,
+           ${fingerprintExpression({ relation: '$1::text', idColumn: '$2::name' })} AS fingerprint
+    FROM (SELECT pg_current_snapshot() AS snapshot) s`
+  return async () => {
+    const [row] = await sql.query<TransactionsRow>(statement, [relation, idColumn], { prepare: true })
+    if (!row) throw new Error('a statement without FROM returned no row')
+    return {
+      ordering: 'xact',
+      fingerprint: row.fingerprint,
+      oldest: source.ordered ? row.oldest : undefined,
+      oldestOpen: row.oldest_open,
+      nextXact: row.next_xact,
+      waiting: row.waiting === 't',
+    }
+  }
+}
+
+interface TransactionsRow {
+  readonly oldest_open: string
+  readonly next_xact: string
+  readonly waiting: string
+  readonly oldest: string | null
+  readonly fingerprint: string
+}

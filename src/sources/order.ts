@@ -1,0 +1,164 @@
+/**
+ * The SQL of a source's order: what sorts its rows, which of them lie after a position or up to one, and
+ * which were there before a destination. `t` stands for the audit table.
+ */
+import { type Column, quoteIdentifier } from '../events/columns.ts'
+import { type Position, parseXactPosition, xactPosition } from './position.ts'
+
+/** Takes a parameter's value and returns how the statement names it: `$3`. */
+export type Bind = (value: string) => string
+
+/**
+ * How a destination that started at "now" tells the rows that were there before it, up to `until`.
+ *
+ * Ids: rows of transactions before `xid`, and those whose ids are in `seen`, an int8multirange. Snapshot:
+ * rows of transactions that the snapshot, as PostgreSQL writes a pg_snapshot, shows.
+ */
+export type StartMark =
+  | { readonly kind: 'ids'; readonly until: Position; readonly xid: string; readonly seen: string }
+  | { readonly kind: 'snapshot'; readonly until: Position; readonly snapshot: string }
+
+export interface Order {
+  /** What to sort by. */
+  readonly keys: readonly string[]
+  /** A row's position as text; undefined where the text of its id is the position. */
+  readonly position: string | undefined
+  /** The highest position that surely lies before a row. */
+  readonly before: string
+  after(position: Position, bind: Bind): string
+  upTo(position: Position, bind: Bind): string
+  startedSince(mark: StartMark, bind: Bind): string
+  /** For many cursors at once: their columns in a JSON record set `c`, … */
+  readonly cursorColumns: string
+  /** … one's values for them, … */
+  cursorOf(position: Position): Readonly<Record<string, string | null>>
+  /** … and a condition built for a row after it. */
+  someAfterCursor(some: (after: string) => string): string
+}
+
+export function orderOf(id: Column, xact: Column | undefined): Order {
+  return xact ? new XactOrder(id, reference(xact)) : new IdOrder(reference(id))
+}
+
+function reference({ name }: Column): string {
+  return `t.${quoteIdentifier(name)}`
+}
+
+/** The key of the `xact` ordering: how it is compared, and as which type a parameter comes. */
+function keyOf(id: Column): { expression: string; type: string; isNumber: boolean } {
+  switch (id.type) {
+    case 'smallint':
+    case 'integer':
+    case 'bigint':
+      return { expression: reference(id), type: 'bigint', isNumber: true }
+    case 'uuid':
+      // Its text, lower-case hex, has the order of its bytes.
+      return { expression: reference(id), type: 'uuid', isNumber: false }
+    case 'text':
+    case 'character varying':
+      return { expression: `${reference(id)} COLLATE "C"`, type: 'text', isNumber: false }
+    default:
+      return { expression: `${reference(id)}::text COLLATE "C"`, type: 'text', isNumber: false }
+  }
+}
+
+class IdOrder implements Order {
+  readonly keys: readonly string[]
+  readonly position = undefined
+  readonly before: string
+  readonly cursorColumns = 'position bigint'
+  readonly #id: string
+
+  constructor(id: string) {
+    this.#id = id
+    this.keys = [id]
+    this.before = `(${id} - 1)::text`
+  }
+
+  after(position: Position, bind: Bind): string {
+    return `${this.#id} > ${bind(position)}::bigint`
+  }
+
+  upTo(position: Position, bind: Bind): string {
+    return `${this.#id} <= ${bind(position)}::bigint`
+  }
+
+  startedSince(mark: StartMark, bind: Bind): string {
+    if (mark.kind !== 'ids') return 'true'
+    const seen = `${bind(mark.seen)}::text::int8multirange`
+    const isNew = `${writtenSince(`${bind(mark.xid)}::bigint`)} AND NOT ${seen} @> ${this.#id}::bigint`
+    return `(${this.#id} > ${bind(mark.until)}::bigint OR (${isNew}))`
+  }
+
+  cursorOf(position: Position): Record<string, string> {
+    return { position }
+  }
+
+  someAfterCursor(some: (after: string) => string): string {
+    return some(`${this.#id} > c.position`)
+  }
+}
+
+class XactOrder implements Order {
+  readonly keys: readonly string[]
+  readonly position: string
+  readonly before: string
+  readonly cursorColumns: string
+  readonly #xact: string
+  readonly #key: ReturnType<typeof keyOf>
+
+  constructor(id: Column, xact: string) {
+    this.#xact = xact
+    this.#key = keyOf(id)
+    const mark = xactPosition('', '', this.#key.isNumber).replaceAll("'", "''")
+    this.keys = [xact, this.#key.expression]
+    this.position = `${xact}::text || '${mark}' || ${reference(id)}::text`
+    this.before = `${xact}::text`
+    this.cursorColumns = `xact xid8, key ${this.#key.type}`
+  }
+
+  after(position: Position, bind: Bind): string {
+    return this.#compared(position, bind, '>', '>=')
+  }
+
+  upTo(position: Position, bind: Bind): string {
+    return this.#compared(position, bind, '<=', '<')
+  }
+
+  startedSince(mark: StartMark, bind: Bind): string {
+    if (mark.kind !== 'snapshot') return 'true'
+    return `NOT pg_visible_in_snapshot(${this.#xact}, ${bind(mark.snapshot)}::text::pg_snapshot)`
+  }
+
+  cursorOf(position: Position): Record<string, string | null> {
+    const { xact, key } = parseXactPosition(position)
+    return { xact, key: key ?? null }
+  }
+
+  /** Two conditions, since only a plain one can be looked up in an index. */
+  someAfterCursor(some: (after: string) => string): string {
+    const bare = some(`${this.#xact} >= c.xact`)
+    const keyed = some(`(${this.#row}) > (c.xact, c.key)`)
+    return `CASE WHEN c.key IS NULL THEN ${bare} ELSE ${keyed} END`
+  }
+
+  get #row(): string {
+    return `${this.#xact}, ${this.#key.expression}`
+  }
+
+  #compared(position: Position, bind: Bind, row: '>' | '<=', transaction: '>=' | '<'): string {
+    const { xact, key } = parseXactPosition(position)
+    const bound = `${bind(xact)}::text::xid8`
+    if (key === undefined) return `${this.#xact} ${transaction} ${bound}`
+    return `(${this.#row}) ${row} (${bound}, ${bind(key)}::text::${this.#key.type})`
+  }
+}
+
+/**
+ * Whether the row's transaction is `xid` or a later one. The system column keeps 32 bits of it, so the
+ * comparison is modulo 2^32, as PostgreSQL's own is; ids below 3 stand for frozen rows.
+ */
+function writtenSince(xid: string): string {
+  const row = 't.xmin::text::bigint'
+  return `(${row} >= 3 AND mod(${row} - mod(${xid}, 4294967296) + 6442450944, 4294967296) >= 2147483648)`
+}
