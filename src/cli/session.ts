@@ -16,6 +16,8 @@ export interface Session {
   readonly sql: Sql
   /** The audit tables. */
   source(): Promise<SourceSql>
+  /** The audit tables, on a connection that changes them: for the few commands that say so. */
+  writableSource(): Promise<Sql>
   /**
    * Before rows are written whose triggers look at audit tables: where those are in another database, the
    * triggers must know. The daemon says so at every start, but it may never have run yet.
@@ -37,6 +39,7 @@ export async function withSession<T>(
   const sourceUrl = config.sourceDatabaseUrl ?? database.url
   const sql = connectState(database.url, pool)
   let sourceSql: SourceSql | undefined
+  let writableSql: Sql | undefined
   try {
     await explained('DATABASE_URL', database.url, () => requireSchema(sql))
     return await explained('DATABASE_URL', database.url, () =>
@@ -51,6 +54,10 @@ export async function withSession<T>(
           await explained(variable, sourceUrl, () => connected.query('SELECT 1'))
           return connected
         },
+        async writableSource() {
+          writableSql ??= connectState(sourceUrl, { ...pool, max: 1 })
+          return writableSql
+        },
         async markSeparateSource() {
           // Without the variable nothing is known: the daemon's environment may have it.
           if (config.sourceDatabaseUrl !== undefined) await new HorizonStore(sql).saveSeparateSource(true)
@@ -58,7 +65,7 @@ export async function withSession<T>(
       }),
     )
   } finally {
-    await Promise.all([sql.end({ timeout: closeSeconds }), sourceSql?.end({ timeout: closeSeconds })])
+    await Promise.all([sql, sourceSql, writableSql].map((each) => each?.end({ timeout: closeSeconds })))
     await database.close()
   }
 }

@@ -18,6 +18,8 @@ interface Options {
   /** `false` with --no-org. */
   readonly org: boolean
   readonly timestampColumn?: string
+  /** With it the ordering is `xact`. */
+  readonly xactColumn?: string
   readonly excludeColumns?: string
   readonly replace?: true
   readonly json?: true
@@ -26,8 +28,13 @@ interface Options {
 type Effect = 'added' | 'replaced' | 'repointed'
 
 const afterHelp = `
-Example:
+Examples:
   spillway sources add login --relation 'public."loginLog"' --org-column tenant --timestamp-column at
+  spillway sources add visit --relation visit --org-column tenant --timestamp-column at --xact-column xact
+
+Keys that are not drawn from a sequence (uuid, ULID, cuid, ids reserved in blocks) need a column
+  xact xid8 NOT NULL DEFAULT pg_current_xact_id()
+and indexes on (tenant, xact, id) and (xact, id).
 
 With --replace, another relation or id column makes the positions of the old table mean nothing: what its
 destinations had not yet got is recorded in spillway.skipped_ranges (reason source_repointed), and their
@@ -39,10 +46,11 @@ export const addAdd: AddCommand = (group, { env, stdout }) => {
     .description('register an audit table under a log type')
     .argument('<log type>', 'a word of its own, such as login')
     .option('--relation <name>', 'the table as it is written in SQL (required)')
-    .option('--id-column <column>', 'its key, from a sequence or identity', 'id')
+    .option('--id-column <column>', 'its key: from a sequence or identity, or any with --xact-column', 'id')
     .option('--org-column <column>', 'the column with the tenant; this or --no-org')
     .option('--no-org', 'its rows belong to no tenant: only destinations for all orgs may have them')
     .option('--timestamp-column <column>', 'when it happened (required)')
+    .option('--xact-column <column>', 'the column with the writing transaction: for keys that do not rise')
     .option('--exclude-columns <list>', 'columns that never leave the database')
     .option('--replace', 'change the source that has this log type already')
     .option('--json', 'print JSON')
@@ -84,8 +92,9 @@ function parseDefinition(logType: string, options: Options): SourceDefinition {
     idColumn: requireText(options.idColumn, '--id-column', problems),
     orgColumn: orgColumn?.trim() ?? null,
     timestampColumn: requireText(options.timestampColumn, '--timestamp-column', problems),
-    ordering: 'id',
-    xactColumn: null,
+    ordering: options.xactColumn === undefined ? 'id' : 'xact',
+    xactColumn:
+      options.xactColumn === undefined ? null : requireText(options.xactColumn, '--xact-column', problems),
     revision: '',
     excludeColumns: parseList(options.excludeColumns),
     enabled: true,
@@ -110,7 +119,7 @@ function save(
   replace: boolean,
   qualify: (relation: string) => Promise<string | undefined>,
 ): Promise<Saved> {
-  const { logType, ordering, enabled, ...columns } = definition
+  const { logType, revision: _, ...columns } = definition
   const values = { ...columns, excludeColumns: [...columns.excludeColumns] }
   return db.transaction(async (tx) => {
     const [before] = await tx.select().from(sources).where(eq(sources.logType, logType)).for('update')
@@ -130,7 +139,7 @@ function save(
       invalidated: definition.orgColumn === null ? tenants : 0,
     }
     if (!before) {
-      await tx.insert(sources).values({ logType, ordering, enabled, ...values })
+      await tx.insert(sources).values({ logType, ...values })
       return { effect: 'added', relation: definition.relation, ...counts }
     }
     // The same table in another spelling is no other table: its cursors must not start anew.
@@ -138,13 +147,13 @@ function save(
     const relation = isSame ? before.relation : definition.relation
     await tx
       .update(sources)
-      .set({ ordering, ...values, relation, xactColumn: null })
+      .set({ ...values, relation })
       .where(eq(sources.logType, logType))
     const moved =
       before.relation !== relation ||
       before.idColumn !== definition.idColumn ||
-      before.ordering !== ordering ||
-      before.xactColumn !== null
+      before.ordering !== definition.ordering ||
+      before.xactColumn !== definition.xactColumn
     return { effect: moved ? 'repointed' : 'replaced', relation, ...counts }
   })
 }
