@@ -70,8 +70,15 @@ export class Daemon {
     this.#database = await openDatabase(databaseUrl, this.#log)
     const { url } = this.#database
     const signal = this.#stopping.signal
-    const { applied, version } = await this.#availability.retry(() => migrate(url, signal), signal)
-    this.#log.emit('database.migrated', { schema_version: version, applied })
+    const { applied, version, postgresVersion } = await this.#availability.retry(
+      () => migrate(url, signal),
+      signal,
+    )
+    this.#log.emit('database.migrated', {
+      schema_version: version,
+      applied,
+      postgres_version: postgresVersion,
+    })
     this.#leadership = new Leadership({ url, log: this.#log, availability: this.#availability })
     this.#terms = this.#serveTerms(this.#leadership, url)
     // `run` hands the error on; until somebody asks, it must not count as unhandled.

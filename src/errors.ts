@@ -63,3 +63,15 @@ export class SchemaVersionError extends Error {
     this.name = 'SchemaVersionError'
   }
 }
+
+/** The server of the state database is older than any that Spillway works with. */
+export class ServerVersionError extends Error {
+  readonly code = 'SERVER_VERSION'
+  readonly hint: string
+
+  constructor(message: string, hint: string) {
+    super(message)
+    this.name = 'ServerVersionError'
+    this.hint = hint
+  }
+}

@@ -12,6 +12,7 @@ import { type MigrationMeta, readMigrationFiles } from 'drizzle-orm/migrator'
 import postgres from 'postgres'
 import { SchemaVersionError } from '../errors.ts'
 import { schemaName } from './schema-name.ts'
+import { requireServer } from './server-version.ts'
 
 const migrationsFolder = fileURLToPath(new URL('../../migrations', import.meta.url))
 /** Any constant will do, as long as nothing else in the database takes it. */
@@ -22,11 +23,13 @@ export interface MigrationReport {
   readonly applied: readonly string[]
   /** The newest migration the database has now. */
   readonly version: string
+  /** As the server says it. */
+  readonly postgresVersion: string
 }
 
 /**
- * Throws `SchemaVersionError` when the database is newer than this program. Rejects when `signal` aborts, also
- * while it waits for another one's migrations.
+ * Throws `ServerVersionError` when the server is too old and `SchemaVersionError` when the database is newer than
+ * this program. Rejects when `signal` aborts, also while it waits for another one's migrations.
  */
 export async function migrate(url: string, signal?: AbortSignal): Promise<MigrationReport> {
   // One connection: the advisory lock belongs to a session.
@@ -38,6 +41,7 @@ export async function migrate(url: string, signal?: AbortSignal): Promise<Migrat
   const giveUp = () => void sql.end({ timeout: 0 })
   signal?.addEventListener('abort', giveUp, { once: true })
   try {
+    const postgresVersion = await requireServer(sql)
     await sql`SELECT pg_advisory_lock(${migrationLock})`
     const { missing, empty, newest } = await readSchemaState(sql)
     if (missing.length > 0) {
@@ -46,7 +50,7 @@ export async function migrate(url: string, signal?: AbortSignal): Promise<Migrat
         for (const migration of missing) await apply(transaction, migration)
       })
     }
-    return { applied: missing.map(({ tag }) => tag), version: newest }
+    return { applied: missing.map(({ tag }) => tag), version: newest, postgresVersion }
   } finally {
     signal?.removeEventListener('abort', giveUp)
     await sql.end({ timeout: 5 })

@@ -3,6 +3,7 @@
  * loss, with the reason and the remedy (`SourceError`).
  */
 import type { SourceSql } from '../db/client.ts'
+import { serverProblem } from '../db/server-version.ts'
 import { SourceError } from '../errors.ts'
 import { type Column, quoteIdentifier } from '../events/columns.ts'
 import { readIncarnation } from './incarnation.ts'
@@ -35,10 +36,15 @@ export async function resolveSource(sql: SourceSql, definition: SourceDefinition
     `SELECT r.oid::oid AS oid, r.oid::text AS name, (SELECT relkind FROM pg_class c WHERE c.oid = r.oid) AS kind,
             pg_is_in_recovery() AS replica,
             EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = r.oid) AS subscribed,
+            current_setting('server_version') AS version,
+            current_setting('server_version_num') AS version_number,
             ${fingerprintExpression({ relation: '$1', idColumn: '$2::name' })} AS fingerprint
      FROM (SELECT to_regclass($1::text) AS oid) r`,
     [definition.relation, definition.idColumn],
   )
+  const tooOld =
+    relation && serverProblem({ version: relation.version, number: Number(relation.version_number) })
+  if (tooOld) throw new SourceError(`source ${definition.logType}: ${tooOld.message}`, tooOld.hint)
   if (relation?.replica === 't') {
     throw new SourceError(
       `source ${definition.logType}: the database is a read replica, where nobody can see which writers are still open; rows would be lost`,
@@ -187,6 +193,8 @@ interface RelationRow {
   readonly kind: string
   readonly replica: string
   readonly subscribed: string
+  readonly version: string
+  readonly version_number: string
   readonly fingerprint: string
 }
 

@@ -48,12 +48,13 @@ export const daemonEvents = {
   },
   'database.migrated': {
     level: 'info',
-    message: 'The schema is at {schema_version}.',
+    message: 'The schema is at {schema_version}, on PostgreSQL {postgres_version}.',
     meaning: 'The tables in the schema `spillway` are up to date.',
     action: 'Nothing.',
     fields: {
       schema_version: text('The newest migration in the database'),
       applied: texts('Migrations that this start applied; mostly none'),
+      postgres_version: text("Version of the server with Spillway's own tables, as it says it"),
     },
   },
   'database.embedded_started': {

@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { migrate } from '../../../src/db/migrate.ts'
-import { createTestDatabase } from '../../support/postgres.ts'
+import { createTestDatabase, type TestDatabase, type TestDatabaseOptions } from '../../support/postgres.ts'
 import { closedPort } from '../../support/receiver.ts'
 import { type Ran, spillway } from './spillway.ts'
 
@@ -105,6 +105,43 @@ describe('a command without its schema', () => {
     expect(ran.stdout).toContain('"event":"daemon.failed"')
     expect(ran.stdout).toContain('newer than this Spillway knows')
     expect(ran.stdout).toContain('Start the newer version again')
+  })
+})
+
+describe('a server that is too old', () => {
+  /** There is no old one at hand: here a function of the same name speaks for it. */
+  async function agedDatabase(options: TestDatabaseOptions): Promise<TestDatabase> {
+    const aged = await createTestDatabase(options)
+    const { pathname } = new URL(aged.url)
+    await aged.sql.unsafe(`
+      CREATE FUNCTION public.current_setting(name text) RETURNS text LANGUAGE sql AS $$
+        SELECT CASE name WHEN 'server_version' THEN '13.23' WHEN 'server_version_num' THEN '130023' END $$;
+      ALTER DATABASE ${pathname.slice(1)} SET search_path = public, pg_catalog`)
+    return aged
+  }
+
+  const says = ['PostgreSQL 13.23 is too old', 'needs 14 or later', 'Upgrade the server']
+
+  test('is refused by migrate, run and the commands, and left as it is', async () => {
+    const aged = await agedDatabase({ empty: true })
+    const env = { DATABASE_URL: aged.url }
+    for (const args of [['migrate'], ['destinations', 'list'], ['sources', 'list']]) {
+      const ran = await spillway(args, { env })
+      expect(ran).toMatchObject({ code: 1, stdout: '' })
+      for (const said of says) expect(ran.stderr).toContain(said)
+    }
+    const ran = await spawned(['run'], { ...env, SPILLWAY_HTTP_PORT: '0' })
+    expect(ran.code).toBe(1)
+    expect(ran.stdout).toContain('"event":"daemon.failed"')
+    for (const said of says) expect(ran.stdout).toContain(said)
+    expect(await aged.sql`SELECT FROM pg_namespace WHERE nspname = 'spillway'`).toHaveLength(0)
+  })
+
+  test('is refused for audit tables', async () => {
+    const aged = await agedDatabase({})
+    const env = { DATABASE_URL: database.url, SPILLWAY_SOURCE_DATABASE_URL: aged.url }
+    const ran = await spillway(['sources', 'list', '--json'], { env })
+    for (const said of says) expect(ran.stdout).toContain(said)
   })
 })
 
