@@ -183,7 +183,7 @@ describe('the embedded server', () => {
   })
 
   test('names DATABASE_URL where the package has no programs for the machine', async () => {
-    const refused = await findBinaries('sunos', 'x64').catch((error: unknown) => error)
+    const refused = await findBinaries({ platform: 'sunos' }).catch((error: unknown) => error)
     expect(refused).toBeInstanceOf(ConfigError)
     expect(refused).toMatchObject({ fields: [{ field: 'DATABASE_URL' }] })
   })

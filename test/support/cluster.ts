@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { type EmbeddedServer, startEmbedded } from '../../src/db/embedded/server.ts'
 import { migrate } from '../../src/db/migrate.ts'
+import { testBinaries } from './binaries.ts'
 import { removeTestDirectory, testRoot } from './global-setup.ts'
 import { whenDone } from './postgres.ts'
 
@@ -17,8 +18,10 @@ export interface TestCluster {
 
 /** Stopped and removed at the end of the test or file. */
 export async function startCluster(): Promise<TestCluster> {
+  const binaries = await testBinaries()
   const directory = join(testRoot, `cluster-${process.pid}-${randomBytes(4).toString('hex')}`)
-  let server: EmbeddedServer = await startEmbedded({ directory, durable: false })
+  const options = { directory, durable: false, binaries }
+  let server: EmbeddedServer = await startEmbedded(options)
   whenDone(async () => {
     await server.stop('immediate')
     await removeTestDirectory(directory)
@@ -32,7 +35,7 @@ export async function startCluster(): Promise<TestCluster> {
       await server.stop(mode)
     },
     async start() {
-      server = await startEmbedded({ directory, durable: false })
+      server = await startEmbedded(options)
       if (server.url('spillway') !== url) throw new Error('The port was taken while the server was down.')
     },
   }

@@ -1,7 +1,7 @@
 /**
  * One embedded server for a whole test run, with a migrated template database that each test file clones.
- * Its directory carries the run's pid, so several runs on one machine do not meet; what a killed run has
- * left behind is removed by the next one.
+ * Its directory carries the run's pid and the server's major version, so neither several runs on one machine
+ * nor two versions meet; what a killed run has left behind is removed by the next one.
  *
  * Each project of the run calls this; the later ones find the server running and the template made.
  */
@@ -12,6 +12,7 @@ import postgres from 'postgres'
 import type { TestProject } from 'vitest/node'
 import { removeEmbedded, startEmbedded } from '../../src/db/embedded/server.ts'
 import { migrate } from '../../src/db/migrate.ts'
+import { testBinaries } from './binaries.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -27,8 +28,9 @@ export const testRoot = fileURLToPath(new URL('../../.spillway', import.meta.url
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   await mkdir(testRoot, { recursive: true })
   await removeLeftovers()
-  const directory = join(testRoot, `test-${process.pid}`)
-  const server = await startEmbedded({ directory, durable: false })
+  const binaries = await testBinaries()
+  const directory = join(testRoot, `test-${process.pid}-postgres-${binaries.major}`)
+  const server = await startEmbedded({ directory, durable: false, binaries })
   try {
     await makeTemplate(server.url('postgres'), server.url(templateDatabase))
   } catch (error) {

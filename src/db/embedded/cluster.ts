@@ -58,7 +58,7 @@ async function makeCluster(home: Home, binaries: Binaries, durable: boolean): Pr
   await initdb(home, binaries, [
     ...['--pgdata', draft, '--username', SUPERUSER, '--pwfile', passwordFile, '--auth', 'scram-sha-256'],
     // The same sorting and case rules on every machine: neither libc's locales nor ICU.
-    ...['--encoding', 'UTF8', '--no-locale', '--locale-provider', 'builtin', '--builtin-locale', 'C.UTF-8'],
+    ...['--encoding', 'UTF8', '--no-locale', ...localeOf(binaries)],
     ...['--no-instructions', ...(durable ? [] : ['--no-sync'])],
   ])
   await rename(passwordFile, join(draft, PASSWORD_FILE))
@@ -69,6 +69,11 @@ async function makeCluster(home: Home, binaries: Binaries, durable: boolean): Pr
     await rm(draft, { recursive: true, force: true })
     if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error
   }
+}
+
+/** Servers before 17 have no provider of their own: the C locale, whose case rules know ASCII only. */
+function localeOf({ major }: Binaries): string[] {
+  return Number(major) < 17 ? [] : ['--locale-provider', 'builtin', '--builtin-locale', 'C.UTF-8']
 }
 
 function initdb(home: Home, binaries: Binaries, args: readonly string[]): Promise<void> {

