@@ -19,10 +19,10 @@ module.exports = {
     {
       name: 'only-app-names-the-providers',
       comment:
-        'All of src may use the contract and its field reader; only the composition root knows which providers there are.',
+        'All of src may use the contract, its field reader and the reading of JSON text; only the composition root knows which providers there are.',
       severity: 'error',
       from: { path: '^src/', pathNot: '^src/app\\.ts$' },
-      to: { path: '^providers/', pathNot: '^providers/(provider|fields)\\.ts$' },
+      to: { path: '^providers/', pathNot: '^providers/(provider|fields|json-text)\\.ts$' },
     },
     {
       name: 'floor-knows-no-subject',

@@ -38,7 +38,7 @@ export function readString(json: string): string {
 }
 
 /** The index after the value that begins at `start`; always beyond it. */
-function skipValue(json: string, start: number): number {
+export function skipValue(json: string, start: number): number {
   let depth = 0
   let at = start
   while (at < json.length) {
@@ -75,13 +75,20 @@ function isEscaped(json: string, at: number): boolean {
 }
 
 function skipScalar(json: string, start: number): number {
-  let at = start + 1
-  while (at < json.length && !',]}: \t\r\n'.includes(json.charAt(at))) at += 1
+  // A byte at a time is slow where an array has many numbers.
+  scalarEnd.lastIndex = start + 1
+  return scalarEnd.test(json) ? scalarEnd.lastIndex - 1 : json.length
+}
+
+const scalarEnd = /[,\]}: \t\r\n]/g
+
+export function skipSpace(json: string, start: number): number {
+  let at = start
+  while (isSpace(json.charCodeAt(at))) at += 1
   return at
 }
 
-function skipSpace(json: string, start: number): number {
-  let at = start
-  while (at < json.length && ' \t\r\n'.includes(json.charAt(at))) at += 1
-  return at
+/** NaN, beyond the end, is none. */
+function isSpace(code: number): boolean {
+  return code === 0x20 || code === 0x09 || code === 0x0a || code === 0x0d
 }

@@ -2,14 +2,18 @@
  * Columns → JSON. A value arrives as PostgreSQL's text and leaves as the text of a JSON value that says
  * the same: nothing passes through a float or a `Date` on the way. The rules are DESIGN §5's: `bigint`
  * beyond 2^53 and `numeric` as strings, `bytea` as base64, timestamps as ISO 8601 with all their digits,
- * `json` and `jsonb` as they are.
+ * `json` and `jsonb` as they are. Inside arrays and composites the same holds (structure.ts).
  */
+import { readString } from '../../providers/json-text.ts'
+import { type Change, type Structure, structureChange, timestampChange } from './structure.ts'
+import { isoTimestamp } from './timestamp.ts'
+
 export interface Column {
   readonly name: string
   /** PostgreSQL's name of the type beneath any domain: `bigint`, `timestamp with time zone`, … */
   readonly type: string
-  /** An array or composite, which PostgreSQL itself turns into JSON. */
-  readonly structured: boolean
+  /** What is in an array or composite, which PostgreSQL itself turns into JSON; false for a scalar. */
+  readonly structured: Structure | false
 }
 
 export type ToJson = (text: string) => string
@@ -21,7 +25,8 @@ export function quoteIdentifier(name: string): string {
 /** What to select for a column, so that `jsonOf` finds the text it expects and `sizeExpression` can measure it. */
 export function selectExpression(column: Column, alias: string): string {
   const reference = `${alias}.${quoteIdentifier(column.name)}`
-  if (column.structured) return `to_jsonb(${reference})::text`
+  // Unlike to_jsonb it keeps the attributes' order and json as it was written, and takes any json.
+  if (column.structured) return `to_json(${reference})::text`
   return measuredAsStored.has(column.type) || shortTypes.has(column.type) ? reference : `${reference}::text`
 }
 
@@ -69,7 +74,7 @@ export function sizeExpression(column: Column, selected: string): string | undef
 }
 
 export function jsonOf(column: Column): ToJson {
-  if (column.structured) return asIs
+  if (column.structured) return structured(column.structured)
   switch (column.type) {
     case 'smallint':
     case 'integer':
@@ -89,33 +94,43 @@ export function jsonOf(column: Column): ToJson {
     case 'timestamp without time zone':
       return (text) => JSON.stringify(isoTimestamp(text))
     case 'bytea':
-      return (text) => `"${Buffer.from(text.slice(2), 'hex').toString('base64')}"`
+      return base64
     default:
       return JSON.stringify
   }
 }
 
-/**
- * PostgreSQL's ISO style in UTC → ISO 8601: `2026-11-22 05:44:38.123456+00` → `2026-11-22T05:44:38.123456Z`.
- * Years beyond 9999 get the sign and the six digits of ISO's expanded form. `infinity` and years before
- * Christ stay as PostgreSQL writes them.
- */
-export function isoTimestamp(text: string): string {
-  if (!hasIsoForm(text)) return text
-  const yearDigits = text.indexOf('-')
-  const iso = (yearDigits > 4 ? `+${text.padStart(text.length + 6 - yearDigits, '0')}` : text).replace(
-    ' ',
-    'T',
-  )
-  return iso.endsWith('+00') ? `${iso.slice(0, -3)}Z` : iso
-}
-
-export function hasIsoForm(text: string): boolean {
-  return !text.endsWith('BC') && !text.endsWith('infinity')
-}
-
 function asIs(text: string): string {
   return text
+}
+
+function structured(structure: Structure): ToJson {
+  const change = structureChange(structure, changeOf)
+  return change ? (text) => change(json(text)) : json
+}
+
+/** What to do with what `to_json` writes for a scalar inside. */
+function changeOf(type: string): Change | undefined {
+  switch (type) {
+    case 'bigint':
+      return bigint
+    case 'numeric':
+      // NaN and the infinities are strings already.
+      return (json) => (json.startsWith('"') ? json : `"${json}"`)
+    case 'oid':
+      return readString
+    case 'timestamp with time zone':
+    case 'timestamp without time zone':
+      return timestampChange
+    case 'bytea':
+      return (json) => base64(readString(json))
+    default:
+      return undefined
+  }
+}
+
+function base64(text: string): string {
+  return `"${Buffer.from(text.slice(2), 'hex').toString('base64')}"`
 }
 
 function bigint(text: string): string {

@@ -3,7 +3,8 @@
  * text values (in that order) as an event.
  */
 import type { AuditEvent } from '../../providers/provider.ts'
-import { type Column, hasIsoForm, isoTimestamp, jsonOf } from './columns.ts'
+import { type Column, jsonOf } from './columns.ts'
+import { instantOf } from './timestamp.ts'
 
 export interface RowShapeOptions {
   readonly logType: string
@@ -41,6 +42,7 @@ export function rowShape({ logType, columns, id, org, timestamp }: RowShapeOptio
     key: `${index === 0 ? '' : ','}${JSON.stringify(column.name)}:`,
     toJson: jsonOf(column),
   }))
+  const toInstant = instantOf(timestamp.type)
   const idOf = (values: RowValues) => values[idAt] ?? ''
   return {
     selected,
@@ -54,7 +56,7 @@ export function rowShape({ logType, columns, id, org, timestamp }: RowShapeOptio
         if (field) data += field.key + (value === null || value === undefined ? 'null' : field.toJson(value))
       }
       const at = values[timestampAt]
-      const iso = at && hasIsoForm(at) ? withZone(isoTimestamp(at)) : noTimestamp
+      const iso = (at && toInstant(at)) || noTimestamp
       return {
         id: `${logType}:${idOf(values)}`,
         logType,
@@ -65,9 +67,4 @@ export function rowShape({ logType, columns, id, org, timestamp }: RowShapeOptio
       }
     },
   }
-}
-
-/** A timestamp without a zone is taken as UTC, as the source's session reads it. */
-function withZone(iso: string): string {
-  return iso.endsWith('Z') ? iso : `${iso}Z`
 }

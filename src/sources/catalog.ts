@@ -5,7 +5,9 @@
 import type { SourceSql } from '../db/client.ts'
 import { serverProblem } from '../db/server-version.ts'
 import { SourceError } from '../errors.ts'
-import { type Column, quoteIdentifier } from '../events/columns.ts'
+import { quoteIdentifier } from '../events/columns.ts'
+import { saysInstant } from '../events/timestamp.ts'
+import { type CatalogColumn, columnsMark, readColumns } from './catalog-columns.ts'
 import { readIncarnation } from './incarnation.ts'
 import {
   checkSequences,
@@ -17,18 +19,9 @@ import {
 } from './sequences.ts'
 import type { Fence, Source, SourceDefinition } from './source.ts'
 
-interface ColumnRow {
-  readonly name: string
-  readonly type: string
-  readonly structured: string
-  readonly nullable: string
-  readonly default_expression: string | null
-}
-
 const integerTypes = new Set(['smallint', 'integer', 'bigint'])
 /** What the daemon can read without loss; a foreign table's and a view's writers lock other relations. */
 const tableKinds = new Set(['r', 'p'])
-const timestampTypes = new Set(['timestamp with time zone', 'timestamp without time zone'])
 
 /** Throws `SourceError` when the source is unusable; other errors are the database's own. */
 export async function resolveSource(sql: SourceSql, definition: SourceDefinition): Promise<Source> {
@@ -36,7 +29,7 @@ export async function resolveSource(sql: SourceSql, definition: SourceDefinition
     `SELECT r.oid::oid AS oid, r.oid::text AS name, (SELECT relkind FROM pg_class c WHERE c.oid = r.oid) AS kind,
             pg_is_in_recovery() AS replica,
             EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = r.oid) AS subscribed,
-            current_setting('server_version') AS version,
+            getdatabaseencoding() AS encoding, current_setting('server_version') AS version,
             current_setting('server_version_num') AS version_number,
             ${fingerprintExpression({ relation: '$1', idColumn: '$2::name' })} AS fingerprint
      FROM (SELECT to_regclass($1::text) AS oid) r`,
@@ -51,6 +44,12 @@ export async function resolveSource(sql: SourceSql, definition: SourceDefinition
       'Point the source database at the primary.',
     )
   }
+  if (relation?.encoding === 'SQL_ASCII') {
+    throw new SourceError(
+      `source ${definition.logType}: the database's encoding is SQL_ASCII, which does not say what the bytes of a text mean; those beyond ASCII might arrive as other characters`,
+      'Move the tables to a database whose encoding is UTF8 (pg_dump --encoding, then CREATE DATABASE … ENCODING UTF8).',
+    )
+  }
   if (!relation?.oid) {
     throw new SourceError(
       `source ${definition.logType}: there is no relation ${definition.relation} that this role can see`,
@@ -63,13 +62,13 @@ export async function resolveSource(sql: SourceSql, definition: SourceDefinition
       'Register the table behind it; sources.exclude_columns leaves columns out.',
     )
   }
-  const columns = await readColumns(sql, relation.oid)
+  const { columns, composites, mark } = await readColumns(sql, relation.oid)
   const idColumn = requireColumn(definition, columns, 'id_column', definition.idColumn)
   const timestampColumn = requireColumn(definition, columns, 'timestamp_column', definition.timestampColumn)
-  if (!timestampTypes.has(timestampColumn.type)) {
+  if (!saysInstant(timestampColumn.type)) {
     throw new SourceError(
-      `source ${definition.logType}: timestamp_column ${definition.timestampColumn} is of type ${timestampColumn.type}`,
-      'Use a column of type timestamptz or timestamp.',
+      `source ${definition.logType}: timestamp_column ${definition.timestampColumn} is of type ${timestampColumn.type}, which tells no instant`,
+      'Use a column of type timestamptz, timestamp or date, or a number of seconds, milliseconds, microseconds or nanoseconds since 1970: another column, or a generated one (ALTER TABLE … ADD COLUMN … GENERATED ALWAYS AS (…) STORED).',
     )
   }
   if (definition.orgColumn !== null) requireColumn(definition, columns, 'org_column', definition.orgColumn)
@@ -85,7 +84,9 @@ export async function resolveSource(sql: SourceSql, definition: SourceDefinition
   return {
     definition,
     relation: relation.name,
-    fingerprint: relation.fingerprint,
+    fingerprint: composites.length > 0 ? `${relation.fingerprint}/${mark}` : relation.fingerprint,
+    columnsMark: mark,
+    composites,
     cluster,
     incarnation,
     allColumns: columns,
@@ -192,10 +193,21 @@ interface RelationRow {
   readonly name: string
   readonly kind: string
   readonly replica: string
+  readonly encoding: string
   readonly subscribed: string
   readonly version: string
   readonly version_number: string
   readonly fingerprint: string
+}
+
+/** The expression that gives `fingerprint` while the source is what it was when it was found. */
+export function sourceFingerprint(
+  { composites }: Pick<Source, 'composites'>,
+  names: { relation: string; idColumn: string },
+): string {
+  const fingerprint = fingerprintExpression(names)
+  if (composites.length === 0) return fingerprint
+  return `${fingerprint} || '/' || ${columnsMark(`to_regclass(${names.relation})`, composites)}`
 }
 
 /**
@@ -203,13 +215,7 @@ interface RelationRow {
  * by the name, other columns, another sequence or other settings of it, another partition. The arguments
  * are SQL expressions of the relation's name and the id column's.
  */
-export function fingerprintExpression({
-  relation,
-  idColumn,
-}: {
-  relation: string
-  idColumn: string
-}): string {
+function fingerprintExpression({ relation, idColumn }: { relation: string; idColumn: string }): string {
   return `(
     SELECT md5(concat_ws('/', found.oid,
       (SELECT string_agg(concat_ws(' ', attnum, attname, atttypid), ',' ORDER BY attnum)
@@ -219,38 +225,6 @@ export function fingerprintExpression({
        FROM pg_sequence s WHERE s.seqrelid IN (${sequencesOf('found.oid', idColumn)})),
       (SELECT string_agg(part::text, ',' ORDER BY part) FROM (${inheritorsOf('found.oid')}) AS i(part))))
     FROM (SELECT to_regclass(${relation})::oid AS oid) found)`
-}
-
-type CatalogColumn = Column & { readonly nullable: boolean; readonly defaultExpression: string | null }
-
-async function readColumns(sql: SourceSql, relation: string): Promise<CatalogColumn[]> {
-  const rows = await sql.query<ColumnRow>(
-    `WITH RECURSIVE based AS (
-      SELECT a.attnum, a.attname, t.oid, t.typtype, t.typnotnull, t.typbasetype, t.typcategory, d.adbin, d.adrelid,
-             a.attnotnull
-      FROM pg_attribute a
-      JOIN pg_type t ON t.oid = a.atttypid
-      LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-      WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
-      UNION ALL
-      SELECT b.attnum, b.attname, t.oid, t.typtype, t.typnotnull, t.typbasetype, t.typcategory, b.adbin, b.adrelid,
-             b.attnotnull OR b.typnotnull
-      FROM based b JOIN pg_type t ON t.oid = b.typbasetype
-      WHERE b.typtype = 'd'
-    )
-    SELECT attname AS name, format_type(oid, NULL) AS type, typcategory IN ('A', 'C') AS structured,
-           NOT attnotnull AS nullable,
-           pg_get_expr(adbin, adrelid) AS default_expression
-    FROM based WHERE typtype <> 'd' ORDER BY attnum`,
-    [relation],
-  )
-  return rows.map((row) => ({
-    name: row.name,
-    type: row.type,
-    structured: row.structured === 't',
-    nullable: row.nullable === 't',
-    defaultExpression: row.default_expression,
-  }))
 }
 
 function requireColumn(

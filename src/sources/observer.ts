@@ -4,7 +4,7 @@
  */
 import type { SourceSql } from '../db/client.ts'
 import { quoteIdentifier } from '../events/columns.ts'
-import { fingerprintExpression } from './catalog.ts'
+import { sourceFingerprint } from './catalog.ts'
 import type { Holder } from './horizon.ts'
 import type { Position } from './position.ts'
 import type { Oldest } from './reader.ts'
@@ -53,7 +53,7 @@ export function observeIds(sql: SourceSql, source: Source): Observe<IdsLook> {
               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
               AND l.relation IN (${source.fenceRelations.join(', ')}))::text AS holders,
            ${readableSequence === undefined ? 'NULL' : `pg_sequence_last_value(${readableSequence})`} AS drawn,
-           ${fingerprintExpression({ relation: '$1::text', idColumn: '$2::name' })} AS fingerprint`
+           ${sourceFingerprint(source, { relation: '$1::text', idColumn: '$2::name' })} AS fingerprint`
   return async () => {
     const [row] = await sql.query<IdsRow>(statement, [relation, idColumn], { prepare: true })
     return {
@@ -90,7 +90,7 @@ export function observeTransactions(
     SELECT pg_snapshot_xmin(s.snapshot) AS oldest_open, pg_snapshot_xmax(s.snapshot) AS next_xact,
            ${source.ordered ? waiting : 'false'} AS waiting,
            ${source.ordered ? `(${firstRow})` : 'NULL'} AS oldest,
-           ${fingerprintExpression({ relation: '$1::text', idColumn: '$2::name' })} AS fingerprint
+           ${sourceFingerprint(source, { relation: '$1::text', idColumn: '$2::name' })} AS fingerprint
     FROM (SELECT pg_current_snapshot() AS snapshot) s`
   return async () => {
     const [row] = await sql.query<TransactionsRow>(statement, [relation, idColumn], { prepare: true })

@@ -4,8 +4,11 @@
  */
 import type { AuditEvent } from '../../providers/provider.ts'
 import type { SourceSql } from '../db/client.ts'
-import { quoteIdentifier, selectExpression, sizeExpression } from '../events/columns.ts'
+import { SourceError } from '../errors.ts'
+import { type Column, quoteIdentifier, selectExpression, sizeExpression } from '../events/columns.ts'
 import { type RowShape, type RowValues, rowShape } from '../events/row.ts'
+import { stampedSince } from '../events/timestamp.ts'
+import { columnsMark } from './catalog-columns.ts'
 import { type Bind, type Order, orderOf, type StartMark } from './order.ts'
 import { comparePositions, origin, type Position } from './position.ts'
 import type { Anchor } from './rewind.ts'
@@ -61,6 +64,7 @@ export class Reader {
   readonly #sql: SourceSql
   readonly #source: Source
   readonly #shape: RowShape
+  readonly #timestamp: Column
   readonly #order: Order
   readonly #tenant: Tenant | undefined
   readonly #inner: string
@@ -78,12 +82,13 @@ export class Reader {
       return column
     }
     const org = definition.orgColumn === null ? undefined : named(definition.orgColumn)
+    this.#timestamp = named(definition.timestampColumn)
     this.#shape = rowShape({
       logType: definition.logType,
       columns,
       id: named(definition.idColumn),
       org,
-      timestamp: named(definition.timestampColumn),
+      timestamp: this.#timestamp,
     })
     this.#order = orderOf(
       named(definition.idColumn),
@@ -102,6 +107,9 @@ export class Reader {
     ].join(', ')
     this.#sorted = keys.map((_, index) => `k${index}`).join(', ')
     this.#sized = `s.*, ${size} AS size, sum(${size}) OVER (ORDER BY ${this.#sorted} ROWS UNBOUNDED PRECEDING) AS running`
+    // Written so that it means the same whatever standard_conforming_strings is.
+    const relation = `E'${source.relation.replace(/['\\]/g, '$&$&')}'`
+    const unchanged = `${columnsMark(`to_regclass(${relation})`, source.composites)} = '${source.columnsMark}'`
     this.#outer = [
       ...selected.map((_, index) =>
         this.#shape.identifies(index)
@@ -112,6 +120,7 @@ export class Reader {
       'p.running',
       'p.position',
       `${source.ordered ? `(${this.firstRow})` : 'NULL'} AS oldest`,
+      `${unchanged} AS unchanged`,
     ].join(', ')
   }
 
@@ -135,6 +144,7 @@ export class Reader {
     let running = 0
     let oldest: Oldest
     const after = this.#shape.selected.length
+    let changed = false
     await this.#sql.each(
       `SELECT ${this.#outer} FROM (
          SELECT ${this.#sized} FROM (
@@ -145,6 +155,9 @@ export class Reader {
       parameters,
       { prepare: true },
       (values) => {
+        changed ||= values[after + 4] !== 't'
+        // What its values are is not known any more.
+        if (changed) return
         const row = this.#read(values)
         last = row.position
         running = Number(values[after + 1] ?? 0)
@@ -152,6 +165,12 @@ export class Reader {
         rows.push(make ? make(row) : row)
       },
     )
+    if (changed) {
+      throw new SourceError(
+        `source ${this.#source.definition.logType}: ${this.#source.relation} has changed since it was looked up`,
+        'Nothing to do: it is looked up again.',
+      )
+    }
     if (rows.length === 0) oldest = await this.oldest()
     return { rows, last, full: rows.length >= limit.rows || running >= limit.bytes, oldest }
   }
@@ -182,8 +201,8 @@ export class Reader {
 
   /** A place before the first row stamped at or after an instant; undefined when there is none. */
   before(instant: string): Promise<Position | undefined> {
-    const timestamp = `t.${quoteIdentifier(this.#source.definition.timestampColumn)}`
-    return this.#beforeFirst(`${timestamp} >= $1::text::timestamptz`, [instant])
+    const { name, type } = this.#timestamp
+    return this.#beforeFirst(stampedSince(type, `t.${quoteIdentifier(name)}`, '$1::text'), [instant])
   }
 
   async #beforeFirst(condition: string, parameters: string[]): Promise<Position | undefined> {

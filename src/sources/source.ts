@@ -24,8 +24,12 @@ export interface Source {
   readonly definition: SourceDefinition
   /** The relation's name, safe to put into SQL. */
   readonly relation: string
-  /** What the database was like when it was looked up (`fingerprintExpression`). */
+  /** What the database was like when it was looked up (`sourceFingerprint`). */
   readonly fingerprint: string
+  /** What its columns were like (`columnsMark`). */
+  readonly columnsMark: string
+  /** The relations of the composites' attributes inside its columns, as OIDs. */
+  readonly composites: readonly string[]
   /** System identifier of the cluster. */
   readonly cluster: string
   /**

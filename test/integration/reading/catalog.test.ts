@@ -54,7 +54,7 @@ describe('a source is refused, with what to do about it, where', () => {
   })
 
   test('the timestamp is none', async () => {
-    const ddl = 'CREATE TABLE audit (id bigserial, org_id text, at date)'
+    const ddl = 'CREATE TABLE audit (id bigserial, org_id text, at time)'
     expect((await refusal(resolve(ddl))).hint).toContain('timestamptz')
   })
 
@@ -213,8 +213,17 @@ describe('a source that is found', () => {
       ['id', 'bigint', false],
       ['org_id', 'character varying', false],
       ['at', 'timestamp with time zone', false],
-      ['tags', 'text[]', true],
-      ['twin', expect.stringContaining('pair'), true],
+      ['tags', 'text[]', { of: 'text' }],
+      [
+        'twin',
+        expect.stringContaining('pair'),
+        {
+          attributes: new Map([
+            ['a', 'integer'],
+            ['b', 'text'],
+          ]),
+        },
+      ],
     ])
   })
 })

@@ -1,40 +1,13 @@
 import { expect, test } from 'vitest'
 import { createTestDatabase } from '../../support/postgres.ts'
+import { writer } from './values.ts'
 import { define, readerOf, sourcePool } from './watching.ts'
 
 const database = await createTestDatabase()
 const { sql } = database
-// What a server's or a role's own settings may be must not show.
-await sql.unsafe(`
-  DO $$ BEGIN
-    EXECUTE format('ALTER DATABASE %I SET DateStyle = ''SQL, DMY''', current_database());
-    EXECUTE format('ALTER DATABASE %I SET IntervalStyle = ''postgres_verbose''', current_database());
-    EXECUTE format('ALTER DATABASE %I SET TimeZone = ''America/New_York''', current_database());
-    EXECUTE format('ALTER DATABASE %I SET bytea_output = ''escape''', current_database());
-    EXECUTE format('ALTER DATABASE %I SET extra_float_digits = -15', current_database());
-  END $$`)
 const pool = sourcePool(database.url)
 
-/** One value of a type → the text of its JSON in the event. */
-async function written(type: string, literal: string): Promise<string> {
-  const table = `"values ${type.replaceAll('"', '')} ${literal.length} ${Math.random()}"`
-  await sql.unsafe(`
-    CREATE TABLE ${table} ("rowId" bigserial, "createdAt" timestamptz DEFAULT now(), "theValue" ${type});
-    INSERT INTO ${table} ("theValue") VALUES (${literal})`)
-  const definition = define({
-    relation: table,
-    idColumn: 'rowId',
-    timestampColumn: 'createdAt',
-    orgColumn: null,
-    excludeColumns: ['rowId', 'createdAt'],
-  })
-  const reader = await readerOf(pool, definition)
-  const { rows } = await reader.readPage({ orgId: null }, { after: '0', upTo: '9' }, { rows: 9, bytes: 9 })
-  const json = rows[0]?.event.dataJson ?? ''
-  JSON.parse(json)
-  expect(json.startsWith('{"theValue":')).toBe(true)
-  return json.slice('{"theValue":'.length, -1)
-}
+const written = writer(database)
 
 test.each([
   ['smallint', '-32768', '-32768'],
@@ -73,8 +46,8 @@ test.each([
   ['jsonb', `'123456789012345678901234567890'`, '123456789012345678901234567890'],
   ['jsonb', `'null'`, 'null'],
   ['json', `E'{"b":1,\\r\\n "a":2}'`, '{"b":1,   "a":2}'],
-  ['text[]', `ARRAY['a"b', NULL, 'c,d']`, '["a\\"b", null, "c,d"]'],
-  ['integer[]', `'{{1,2},{3,4}}'`, '[[1, 2], [3, 4]]'],
+  ['text[]', `ARRAY['a"b', NULL, 'c,d']`, '["a\\"b",null,"c,d"]'],
+  ['integer[]', `'{{1,2},{3,4}}'`, '[[1,2],[3,4]]'],
   ['int4range', `'[1,5)'`, '"[1,5)"'],
   ['text', 'NULL', 'null'],
   ['jsonb', 'NULL', 'null'],
@@ -89,7 +62,7 @@ test('domains, enums and composites travel as what they are made of', async () =
     CREATE TYPE public.pair AS (a int, b text)`)
   expect(await written('public.big', '9223372036854775807')).toBe('"9223372036854775807"')
   expect(await written('public.mood', `'not so calm'`)).toBe('"not so calm"')
-  expect(await written('public.pair', `ROW(1, 'x"y')`)).toBe('{"a": 1, "b": "x\\"y"}')
+  expect(await written('public.pair', `ROW(1, 'x"y')`)).toBe('{"a":1,"b":"x\\"y"}')
 })
 
 test('an event says its id, org and instant although their columns are left out of the data', async () => {
