@@ -1,6 +1,6 @@
 /**
- * Applies the SQL under `migrations/`, in order and once, under an advisory lock: replicas that start
- * together wait for the first. A database that a newer Spillway has migrated is refused.
+ * Applies the SQL under `migrations/`, in order and once, in a transaction with an advisory lock: replicas that
+ * start together wait for the first. A database that a newer Spillway has migrated is refused.
  *
  * The files, their journal and the table of what has been applied are drizzle's. Its `migrate()` is not used:
  * it would load the query builder, 200 MB of it, into the daemon, takes no lock, and wants the right to
@@ -9,8 +9,9 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type MigrationMeta, readMigrationFiles } from 'drizzle-orm/migrator'
-import postgres from 'postgres'
+import type postgres from 'postgres'
 import { SchemaVersionError } from '../errors.ts'
+import { Connection } from './connection.ts'
 import { schemaName } from './schema-name.ts'
 import { requireServer } from './server-version.ts'
 
@@ -32,28 +33,21 @@ export interface MigrationReport {
  * this program. Rejects when `signal` aborts, also while it waits for another one's migrations.
  */
 export async function migrate(url: string, signal?: AbortSignal): Promise<MigrationReport> {
-  // One connection: the advisory lock belongs to a session.
-  const sql = postgres(url, {
-    max: 1,
-    onnotice: () => {},
-    connection: { application_name: 'spillway migrate' },
-  })
-  const giveUp = () => void sql.end({ timeout: 0 })
+  const connection = new Connection(url, 'spillway migrate')
+  const giveUp = () => void connection.end(0)
   signal?.addEventListener('abort', giveUp, { once: true })
   try {
-    const postgresVersion = await requireServer(sql)
-    await sql`SELECT pg_advisory_lock(${migrationLock})`
-    const { missing, empty, newest } = await readSchemaState(sql)
-    if (missing.length > 0) {
-      await sql.begin(async (transaction) => {
-        if (empty) await transaction.unsafe(bookkeeping)
-        for (const migration of missing) await apply(transaction, migration)
-      })
-    }
+    const postgresVersion = await requireServer(connection.sql)
+    await connection.begin()
+    await connection.sql`SELECT pg_advisory_xact_lock(${migrationLock})`
+    const { missing, empty, newest } = await readSchemaState(connection.sql)
+    if (missing.length > 0 && empty) await connection.sql.unsafe(bookkeeping)
+    for (const migration of missing) await apply(connection, migration)
+    await connection.sql`COMMIT`
     return { applied: missing.map(({ tag }) => tag), version: newest, postgresVersion }
   } finally {
     signal?.removeEventListener('abort', giveUp)
-    await sql.end({ timeout: 5 })
+    await connection.end(5)
   }
 }
 
@@ -62,10 +56,10 @@ const bookkeeping = `
   CREATE SCHEMA IF NOT EXISTS ${schemaName};
   CREATE TABLE IF NOT EXISTS ${schemaName}.migrations (id serial PRIMARY KEY, hash text NOT NULL, created_at bigint)`
 
-async function apply(sql: postgres.TransactionSql, migration: Migration): Promise<void> {
-  for (const statement of migration.sql) await sql.unsafe(statement)
-  await sql`
-    INSERT INTO ${sql(`${schemaName}.migrations`)} (hash, created_at)
+async function apply(connection: Connection, migration: Migration): Promise<void> {
+  for (const statement of migration.sql) await connection.sql.unsafe(statement)
+  await connection.sql`
+    INSERT INTO ${connection.sql(`${schemaName}.migrations`)} (hash, created_at)
     VALUES (${migration.hash}, ${migration.folderMillis})`
 }
 

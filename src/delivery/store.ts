@@ -171,14 +171,13 @@ export class DeliveryStore {
 
   /** Disables a destination whose endpoint asked for it, unless its row has been edited since. */
   async disable(destinationId: number, revision: string, error: string): Promise<void> {
-    await this.#sql.begin(async (sql) => {
-      const done = await sql`
-        UPDATE spillway.destinations SET enabled = false WHERE id = ${destinationId} AND version || '/' || changed_xid = ${revision}`
-      if (done.count === 0) return
-      await sql`
-        UPDATE spillway.delivery_state SET last_error = ${error}, last_error_at = now()
-        WHERE destination_id = ${destinationId}`
-    })
+    await this.#sql`
+      WITH done AS (
+        UPDATE spillway.destinations SET enabled = false
+        WHERE id = ${destinationId} AND version || '/' || changed_xid = ${revision} RETURNING id
+      )
+      UPDATE spillway.delivery_state SET last_error = ${error}, last_error_at = now()
+      FROM done WHERE destination_id = done.id`
   }
 
   /** The row cannot be used; `error` names every bad field. */

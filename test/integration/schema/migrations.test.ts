@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { getTableColumns, getTableName, is } from 'drizzle-orm'
 import { PgTable } from 'drizzle-orm/pg-core'
 import { describe, expect, test } from 'vitest'
+import { isTransient } from '../../../src/db/availability.ts'
 import { migrate } from '../../../src/db/migrate.ts'
 import * as schema from '../../../src/db/schema.ts'
 import { SchemaVersionError } from '../../../src/errors.ts'
@@ -83,6 +84,38 @@ describe('migrating', () => {
     const applied = reports.flatMap((report) => report.applied)
     expect(applied).toEqual((await journal()).map(({ tag }) => tag))
     expect(await fresh.sql`SELECT FROM spillway.migrations`).toHaveLength(applied.length)
+  })
+
+  test('survives that its session is ended while it waits, and leaves nothing half done', async () => {
+    const fresh = await createTestDatabase({ empty: true })
+    const held = await fresh.sql.reserve()
+    await held`SELECT pg_advisory_lock(${0x5917_1a41})`
+    const waiting = migrate(fresh.url).catch((error: unknown) => error)
+    const asleep = () => fresh.sql<{ pid: number }[]>`
+      SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+      AND application_name = 'spillway migrate' AND wait_event = 'advisory'`
+    let [session] = await asleep()
+    while (!session) [session] = await asleep()
+    await fresh.sql`SELECT pg_terminate_backend(${session.pid})`
+    expect(isTransient(await waiting)).toBe(true)
+    await held`SELECT pg_advisory_unlock(${0x5917_1a41})`
+    held.release()
+    expect((await migrate(fresh.url)).applied).toHaveLength((await journal()).length)
+  })
+
+  test('waits for another one longer than the role may run a statement', async () => {
+    const fresh = await createTestDatabase({ empty: true })
+    const name = new URL(fresh.url).pathname.slice(1)
+    await fresh.sql.unsafe(`ALTER DATABASE ${name} SET statement_timeout = '100ms';
+                            ALTER DATABASE ${name} SET lock_timeout = '100ms'`)
+    const held = await fresh.sql.reserve()
+    await held`SELECT pg_advisory_lock(${0x5917_1a41})`
+    const waiting = migrate(fresh.url)
+    await held`SET statement_timeout = 0`
+    await held`SELECT pg_sleep(0.5)`
+    await held`SELECT pg_advisory_unlock(${0x5917_1a41})`
+    held.release()
+    expect((await waiting).applied).toHaveLength((await journal()).length)
   })
 
   test('refuses a database that a newer version has migrated, and changes nothing', async () => {
