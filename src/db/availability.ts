@@ -18,6 +18,9 @@ const transientCodes = new Set([
   '25P02', // transaction aborted
   '25006', // read-only: a failover is under way, or the storage is full
   '25P03', // idle-in-transaction time-out ended the session
+  // Our own, about poolers.
+  'POOLER_FOUND',
+  'POOL_TOO_SMALL',
   // The driver's own and the operating system's.
   'CONNECTION_CLOSED',
   'CONNECTION_DESTROYED',
@@ -47,6 +50,11 @@ export function isTransient(error: unknown): boolean {
   const code = errorCode(error)
   if (code === undefined) return false
   return transientCodes.has(code) || (code.length === 5 && transientClasses.has(code.slice(0, 2)))
+}
+
+/** The server gave a statement up: it took longer than statement_timeout allows, or somebody cancelled it. */
+export function isCancelled(error: unknown): boolean {
+  return errorCode(error) === '57014'
 }
 
 /** Pauses between attempts: soon at first, since most outages are a dropped connection. */
@@ -89,10 +97,10 @@ export class Availability {
   reportDown(error: unknown): void {
     if (this.#downSince !== undefined) return
     this.#downSince = performance.now()
-    this.#log.emit('database.unavailable', {
-      database: this.#database,
-      code: errorCode(error) ?? 'unknown',
-    })
+    const code = errorCode(error) ?? 'unknown'
+    // A host with several addresses fails with one error for each, and no words of its own.
+    const message = (error instanceof Error && error.message) || code
+    this.#log.emit('database.unavailable', { database: this.#database, code, message })
   }
 
   reportUp(): void {

@@ -12,7 +12,7 @@
  */
 import type { Outcome, Sender } from '../../providers/provider.ts'
 import { Bell, type Clock, sleep } from '../clock.ts'
-import { type Availability, isTransient } from '../db/availability.ts'
+import { type Availability, isCancelled, isTransient } from '../db/availability.ts'
 import type { Destination } from '../destinations/destination.ts'
 import { LeaseLostError } from '../errors.ts'
 import { attempt } from './attempt.ts'
@@ -167,7 +167,9 @@ export class Forwarder {
 
   async #pauseAfter(error: unknown): Promise<void> {
     if (isTransient(error)) {
-      this.#deps.sourceAvailability.reportDown(error)
+      // One page, not the database: the next one is smaller.
+      if (isCancelled(error)) this.#deps.reporter.cancelled(error)
+      else this.#deps.sourceAvailability.reportDown(error)
       await sleep(pauseWithoutSourceMs, this.#stopping.signal)
     } else {
       this.#deps.reporter.erred(error)

@@ -21,6 +21,7 @@ export class Reporter {
   readonly #who: { destination_id: number; name: string; type: string; org: string | null }
   #failing: Failing | undefined
   #erring: Failing | undefined
+  #cancelled: Failing | undefined
   #unauthorized = false
   #saidFailed = false
   #delivered = { events: 0, batches: 0, bytes: 0 }
@@ -124,6 +125,15 @@ export class Reporter {
     const { state, log } = fail(this.#erring, this.#clock.monotonic())
     this.#erring = state
     if (log) this.#log.emit('destination.error', { ...this.#who, error })
+  }
+
+  /** The database gave up the reading of a page. */
+  cancelled(error: unknown): void {
+    const { state, log } = fail(this.#cancelled, this.#clock.monotonic())
+    this.#cancelled = state
+    if (!log) return
+    const message = error instanceof Error ? error.message : String(error)
+    this.#log.emit('destination.page_cancelled', { ...this.#who, message, suppressed: log.suppressed })
   }
 
   recovered(failures: number, failingForMs: number): void {

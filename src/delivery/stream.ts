@@ -7,6 +7,7 @@
  * and the same rows give the same batches.
  */
 import type { AuditEvent } from '../../providers/provider.ts'
+import { isCancelled } from '../db/availability.ts'
 import { comparePositions, laterOf, type Position, placeBefore } from '../sources/position.ts'
 import type { Oldest, Page, Reader, ReadRow, Scope } from '../sources/reader.ts'
 import { type Batch, type CutRules, cutBatch, type Item } from './batch.ts'
@@ -67,6 +68,8 @@ export class Stream {
   #ahead: Promise<Reading> | undefined
   #pageBytes = firstPageBytes
   #rowBytes = assumedRowBytes
+  /** A page that the database cancelled is tried again with a quarter of its rows, down to one. */
+  #mostRows = maxPageRows
   #awake = false
   #disabledForMs: number | undefined
   /** Between the cursor and here there was no row of the destination when it was read. */
@@ -257,7 +260,7 @@ export class Stream {
     const { reader, horizon } = this.#options.source
     this.#awake = false
     if (!reader || horizon === undefined || comparePositions(this.#readTo, horizon) >= 0) return undefined
-    const maxRows = seat.modest ? Math.min(maxPageRows, this.#options.rules.batchSize) : maxPageRows
+    const maxRows = seat.modest ? Math.min(this.#mostRows, this.#options.rules.batchSize) : this.#mostRows
     const rows = Math.max(1, Math.min(maxRows, Math.ceil(this.#pageBytes / this.#rowBytes)))
     return reader
       .readPage(
@@ -266,7 +269,13 @@ export class Stream {
         { rows, bytes: this.#pageBytes },
         (row) => this.#toItem(row),
       )
-      .then((page) => ({ page, upTo: horizon }))
+      .then(
+        (page) => ({ page, upTo: horizon }),
+        (error) => {
+          if (isCancelled(error)) this.#mostRows = Math.max(1, rows >> 2)
+          throw error
+        },
+      )
   }
 
   #take({ page, upTo }: Reading): void {
@@ -288,6 +297,7 @@ export class Stream {
     this.#items.push(...page.rows)
     this.#readTo = page.full ? (page.last ?? upTo) : upTo
     this.#exhausted = !page.full
+    this.#mostRows = Math.min(this.#mostRows + 1 + (this.#mostRows >> 3), maxPageRows)
     if (page.rows.length > 0) this.#rowBytes = Math.max(64, bytes / page.rows.length)
     this.#pageBytes = page.full ? Math.min(this.#pageBytes * 2, maxPageBytes) : firstPageBytes
   }

@@ -78,6 +78,18 @@ export const daemonEvents = {
     fields: {
       database: oneOf(['state', 'source'], "Spillway's own tables, or the audit tables"),
       code: text("SQLSTATE, or the system's error code"),
+      message: text('What the server or the system said'),
+    },
+  },
+  'database.pooler_found': {
+    level: 'info',
+    message: 'A pooler stands in front of the {database} database.',
+    meaning:
+      'Connections go through PgBouncer or its like. Statements are no longer prepared, and whatever they need ' +
+      'is set in their own transaction.',
+    action: 'Nothing; see Poolers in OPERATIONS. A direct connection is quicker.',
+    fields: {
+      database: oneOf(['state', 'source'], "Spillway's own tables, or the audit tables"),
     },
   },
   'database.recovered': {

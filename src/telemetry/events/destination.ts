@@ -146,6 +146,20 @@ export const destinationEvents = {
     action: "Renew the credentials in the destination's config.",
     fields: { ...destination, reason, status, message: text('The reason as a sentence') },
   },
+  'destination.page_cancelled': {
+    level: 'warn',
+    message: 'PostgreSQL cancelled the reading of a page for {name}: {message}.',
+    meaning:
+      'Mostly the `statement_timeout` of the role, a lock on the table, or a missing index. The page is tried ' +
+      'again with fewer rows, down to one. Logged at most every 30 s.',
+    action:
+      'See whether the table has an index on its org and id columns; otherwise raise the `statement_timeout` of the role.',
+    fields: {
+      ...destination,
+      message: text('What the server said'),
+      suppressed: integer('Such pages since the last line that were not logged'),
+    },
+  },
   'destination.error': {
     level: 'error',
     message: 'The work for {name} met an error that should not happen.',
