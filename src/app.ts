@@ -14,8 +14,9 @@ import type { Config } from './config.ts'
 import { Availability } from './db/availability.ts'
 import { type Database, openDatabase } from './db/database.ts'
 import { migrate } from './db/migrate.ts'
+import { Route } from './db/pooler.ts'
 import { type Readiness, type RunningHttpServer, startHttpServer } from './http/server.ts'
-import { Service } from './service.ts'
+import { Service, type ServiceOptions } from './service.ts'
 import type { Log } from './telemetry/log.ts'
 
 export { destinationTypes }
@@ -70,6 +71,8 @@ export class Daemon {
     this.#database = await openDatabase(databaseUrl, this.#log)
     const { url } = this.#database
     const signal = this.#stopping.signal
+    const route = new Route(url, 'state', this.#log)
+    await this.#availability.retry(() => route.pooled(), signal)
     const { applied, version, postgresVersion } = await this.#availability.retry(
       () => migrate(url, signal),
       signal,
@@ -79,8 +82,8 @@ export class Daemon {
       applied,
       postgres_version: postgresVersion,
     })
-    this.#leadership = new Leadership({ url, log: this.#log, availability: this.#availability })
-    this.#terms = this.#serveTerms(this.#leadership, url)
+    this.#leadership = new Leadership({ url, route, log: this.#log, availability: this.#availability })
+    this.#terms = this.#serveTerms(this.#leadership, url, route)
     // `run` hands the error on; until somebody asks, it must not count as unhandled.
     this.#terms.catch(() => {})
   }
@@ -107,28 +110,33 @@ export class Daemon {
     await this.#log.flush()
   }
 
-  async #serveTerms(leadership: Leadership, url: string): Promise<void> {
+  async #serveTerms(leadership: Leadership, url: string, route: Route): Promise<void> {
     const stopping = this.#stopping.signal
     while (!stopping.aborted) {
       this.#standby = true
+      let pooled: boolean
       try {
         await leadership.acquire(stopping)
+        pooled = await this.#availability.retry(() => route.pooled(), stopping)
       } catch (error) {
         if (stopping.aborted) return
         throw error
       }
       this.#standby = false
-      await this.#serveTerm(leadership, url)
+      await this.#serveTerm(leadership, { databaseUrl: url, route, pooled })
     }
   }
 
-  async #serveTerm(leadership: Leadership, databaseUrl: string): Promise<void> {
+  async #serveTerm(
+    leadership: Leadership,
+    database: Pick<ServiceOptions, 'databaseUrl' | 'route' | 'pooled'>,
+  ): Promise<void> {
     const term = new AbortController()
     const endTerm = () => term.abort()
     this.#stopping.signal.addEventListener('abort', endTerm, { once: true })
     const service = new Service({
+      ...database,
       config: this.#config,
-      databaseUrl,
       types: destinationTypes,
       log: this.#log,
       availability: this.#availability,

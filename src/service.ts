@@ -6,7 +6,9 @@ import type { DestinationType } from '../providers/provider.ts'
 import { within } from './clock.ts'
 import type { Config } from './config.ts'
 import { Availability, isTransient } from './db/availability.ts'
-import { connectSource, connectState, type SourceSql, type Sql } from './db/client.ts'
+import { connectState, type SourceSql, type Sql } from './db/client.ts'
+import { Route } from './db/pooler.ts'
+import { openSource } from './db/source.ts'
 import { DueScan } from './delivery/due-scan.ts'
 import { Fleet } from './delivery/fleet.ts'
 import { Lanes } from './delivery/lanes.ts'
@@ -25,6 +27,10 @@ import type { Log } from './telemetry/log.ts'
 export interface ServiceOptions {
   readonly config: Config
   readonly databaseUrl: string
+  /** To that database. */
+  readonly route: Route
+  /** Through a pooler, for this term. */
+  readonly pooled: boolean
   readonly types: readonly DestinationType[]
   readonly log: Log
   /** Of the database with Spillway's own tables. */
@@ -62,14 +68,16 @@ export class Service {
   #loops: Promise<unknown> = Promise.resolve()
 
   constructor(options: ServiceOptions) {
-    const { config, databaseUrl, log, availability } = options
+    const { config, databaseUrl, route, pooled, log, availability } = options
+    const sourceUrl = config.sourceDatabaseUrl ?? databaseUrl
     this.#options = options
     this.#types = new Map(options.types.map((type) => [type.type, type]))
-    this.#sql = connectState(databaseUrl, { applicationName: 'spillway', max: statePoolSize })
-    this.#sourceSql = connectSource(config.sourceDatabaseUrl ?? databaseUrl, {
-      applicationName: 'spillway reader',
-      max: sourcePoolSize,
-    })
+    this.#sql = connectState(databaseUrl, { applicationName: 'spillway', max: statePoolSize, pooled })
+    this.#sourceSql = openSource(
+      sourceUrl,
+      { applicationName: 'spillway reader', max: sourcePoolSize },
+      sourceUrl === databaseUrl ? route : new Route(sourceUrl, 'source', log),
+    )
     this.#sourceAvailability = new Availability(log, 'source')
     this.#horizons = new HorizonStore(this.#sql)
     const clock = new DatabaseClock()

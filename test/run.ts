@@ -17,7 +17,12 @@ interface SystemPackage {
   readonly neededBy: string
 }
 
-const systemPackages: readonly SystemPackage[] = []
+const systemPackages: readonly SystemPackage[] = [
+  { name: 'pgbouncer', command: 'pgbouncer', neededBy: 'the tests behind a pooler' },
+]
+
+/** Where Debian has daemons; missing from the PATH of ordinary users. */
+process.env.PATH = `${process.env.PATH ?? ''}${delimiter}/usr/sbin`
 
 function isThere({ command }: SystemPackage): boolean {
   return (process.env.PATH ?? '').split(delimiter).some((folder) => {

@@ -4,8 +4,10 @@
  * daemon runs it already.
  */
 import { type Config, parseConfig } from '../config.ts'
-import { connectSource, connectState, type SourceSql, type Sql } from '../db/client.ts'
+import { connectState, type SourceSql, type Sql } from '../db/client.ts'
 import { openDatabase } from '../db/database.ts'
+import { Route } from '../db/pooler.ts'
+import { openSource } from '../db/source.ts'
 import { HorizonStore } from '../sources/horizon-store.ts'
 import { explainDatabaseError } from './database-error.ts'
 import { requireSchema } from './schema.ts'
@@ -37,17 +39,22 @@ export async function withSession<T>(
   const config = parseConfig(env)
   const database = await openDatabase(config.databaseUrl)
   const sourceUrl = config.sourceDatabaseUrl ?? database.url
-  const sql = connectState(database.url, pool)
+  const route = new Route(database.url, 'state')
+  const sourceRoute = sourceUrl === database.url ? route : new Route(sourceUrl, 'source')
+  let sql: Sql | undefined
   let sourceSql: SourceSql | undefined
   let writableSql: Sql | undefined
   try {
-    await explained('DATABASE_URL', database.url, () => requireSchema(sql))
+    const pooled = await explained('DATABASE_URL', database.url, () => route.pooled())
+    const state = connectState(database.url, { ...pool, pooled })
+    sql = state
+    await explained('DATABASE_URL', database.url, () => requireSchema(state))
     return await explained('DATABASE_URL', database.url, () =>
       work({
         config,
-        sql,
+        sql: state,
         async source() {
-          sourceSql ??= connectSource(sourceUrl, pool)
+          sourceSql ??= openSource(sourceUrl, pool, sourceRoute)
           const connected = sourceSql
           const variable =
             config.sourceDatabaseUrl === undefined ? 'DATABASE_URL' : 'SPILLWAY_SOURCE_DATABASE_URL'
@@ -55,12 +62,12 @@ export async function withSession<T>(
           return connected
         },
         async writableSource() {
-          writableSql ??= connectState(sourceUrl, { ...pool, max: 1 })
+          writableSql ??= connectState(sourceUrl, { ...pool, max: 1, pooled: await sourceRoute.pooled() })
           return writableSql
         },
         async markSeparateSource() {
           // Without the variable nothing is known: the daemon's environment may have it.
-          if (config.sourceDatabaseUrl !== undefined) await new HorizonStore(sql).saveSeparateSource(true)
+          if (config.sourceDatabaseUrl !== undefined) await new HorizonStore(state).saveSeparateSource(true)
         },
       }),
     )

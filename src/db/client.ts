@@ -5,7 +5,7 @@
 import postgres from 'postgres'
 
 export type Sql = postgres.Sql
-type TextSql = postgres.Sql<{ text: string }>
+export type TextSql = postgres.Sql<{ text: string }>
 
 /** A row's values in the order of the statement's columns. */
 export type TextValues = readonly (string | null)[]
@@ -32,13 +32,45 @@ export interface SourceSql {
   end(options?: { timeout: number }): Promise<void>
 }
 
+/** What makes values come as `events/columns.ts` expects them, whatever the server's defaults are. */
+export const sourceSettings = {
+  TimeZone: 'UTC',
+  DateStyle: 'ISO',
+  // Rows that a policy hides would be lost in silence: an error instead.
+  row_security: 'off',
+  IntervalStyle: 'iso_8601',
+  bytea_output: 'hex',
+  extra_float_digits: '1',
+} as const
+
+/** Of those a server tells each client, by its own accord, how it has set them. */
+const told: Readonly<Record<string, string>> = {
+  IntervalStyle: sourceSettings.IntervalStyle,
+  // From version 14 on. Poolers do not pass it on, and seldom is it the server's default.
+  default_transaction_read_only: 'on',
+}
+
 /** Types that postgres.js would turn into numbers, dates, buffers or objects: bool … numeric, json, jsonb. */
 const parsedByDefault = [16, 17, 20, 21, 23, 26, 114, 700, 701, 1082, 1114, 1184, 1700, 3802]
+
+export const textTypes = {
+  text: {
+    to: 25,
+    from: parsedByDefault,
+    serialize: (value: string) => value,
+    parse: (value: string) => value,
+  },
+}
 
 export interface PoolOptions {
   readonly applicationName: string
   /** Upper bound on connections (I9). */
   readonly max: number
+}
+
+export interface StatePoolOptions extends PoolOptions {
+  /** A pooler stands in front: statements cannot be prepared. */
+  readonly pooled?: boolean
 }
 
 const shared = ({ applicationName, max }: PoolOptions) => ({
@@ -51,32 +83,24 @@ const shared = ({ applicationName, max }: PoolOptions) => ({
   connection: { application_name: applicationName, TimeZone: 'UTC' },
 })
 
-export function connectState(url: string, options: PoolOptions): Sql {
-  return postgres(url, shared(options))
+export function connectState(url: string, options: StatePoolOptions): Sql {
+  return postgres(url, { ...shared(options), prepare: options.pooled !== true })
 }
 
-/** Timestamps come as ISO text in UTC, bytea as hex, floats with all their digits, whatever the server's defaults are. */
-export function connectSource(url: string, options: PoolOptions): SourceSql {
+/**
+ * Directly, without a pooler in between: each session is set up at its start. `onStray` hears, before the first
+ * statement on it, of a session that did not come as it was asked for.
+ */
+export function connectSource(url: string, options: PoolOptions, onStray: () => void = () => {}): SourceSql {
   const base = shared(options)
   const sql: TextSql = postgres(url, {
     ...base,
-    connection: {
-      ...base.connection,
-      DateStyle: 'ISO',
-      // Rows that a policy hides would be lost in silence: an error instead.
-      row_security: 'off',
-      IntervalStyle: 'iso_8601',
-      bytea_output: 'hex',
-      extra_float_digits: '1',
+    connection: { ...base.connection, ...sourceSettings, default_transaction_read_only: true },
+    onparameter: (name, value) => {
+      const expected = told[name]
+      if (expected !== undefined && value !== expected) onStray()
     },
-    types: {
-      text: {
-        to: 25,
-        from: parsedByDefault,
-        serialize: (value: string) => value,
-        parse: (value: string) => value,
-      },
-    },
+    types: textTypes,
   })
   return {
     query: (statement, parameters = [], { prepare = false } = {}) =>

@@ -1,0 +1,157 @@
+import { describe, expect, it } from 'vitest'
+import { account, nothingWrong } from '../support/accounting.ts'
+import { type DaemonProcess, spawnDaemon, startDaemon } from '../support/daemon.ts'
+import { insertDestination, settled } from '../support/destinations.ts'
+import { pgbouncerIsMissing, startPgBouncer } from '../support/pgbouncer.ts'
+import { createTestDatabase } from '../support/postgres.ts'
+import { seedOf } from '../support/random.ts'
+import { createScene } from '../support/scene.ts'
+import { terminateSessions } from '../support/terminations.ts'
+import { writeAudit } from '../support/writers.ts'
+
+const orgs = ['acme', 'globex', 'initech'] as const
+const seed = seedOf()
+const quick = { SPILLWAY_INTER_BATCH_DELAY_MS: '0' }
+const ignored = ['extra_float_digits', 'row_security', 'IntervalStyle', 'bytea_output']
+
+function count({ lines }: DaemonProcess, event: string, database?: string): number {
+  return lines.filter(
+    (line) => line.event === event && (database === undefined || line.database === database),
+  ).length
+}
+
+function errors({ lines }: DaemonProcess) {
+  return lines.filter(({ level }) => level === 'error' || level === 'fatal')
+}
+
+describe.skipIf(pgbouncerIsMissing)('behind PgBouncer in transaction mode', () => {
+  it.each([
+    ['refuses', []],
+    ['drops', ignored],
+  ] as const)(
+    `delivers every committed row once and in order, where it %s unknown parameters (seed ${seed})`,
+    async (_, ignore) => {
+      const { url, sql, receiver } = await createScene()
+      const bouncer = await startPgBouncer(url, { ignore })
+      const daemon = await startDaemon(bouncer.url, quick)
+      const id = await insertDestination(sql, { url: receiver.url })
+      await writeAudit({ url, seed, writers: 10, transactions: 40, orgs, longestPauseMs: 200 })
+      await settled(sql, id, null)
+      expect(await daemon.stop()).toBe(0)
+      expect(await account(sql, receiver.requests, null)).toMatchObject({
+        ...nothingWrong,
+        repeatedBatches: 0,
+      })
+      expect(count(daemon, 'database.pooler_found')).toBe(1)
+      expect(count(daemon, 'database.unavailable')).toBe(0)
+      expect(errors(daemon)).toEqual([])
+    },
+  )
+
+  it(`loses nothing while its sessions are ended and the pooler is restarted (seed ${seed})`, async () => {
+    const { url, sql, receiver } = await createScene()
+    const bouncer = await startPgBouncer(url)
+    const daemon = await startDaemon(bouncer.url, quick)
+    const id = await insertDestination(sql, { url: receiver.url, delivery: { batchSize: 20 } })
+    const writing = new AbortController()
+    const written = writeAudit({ url, seed, writers: 6, signal: writing.signal, orgs, longestPauseMs: 100 })
+    const ending = new AbortController()
+    const ended = terminateSessions(sql, 200, ending.signal)
+    await sql`SELECT pg_sleep(5)`
+    ending.abort()
+    expect(await ended).toBeGreaterThan(10)
+    const terms = count(daemon, 'lease.acquired')
+    await daemon.logged('database.recovered')
+    const before = count(daemon, 'database.unavailable', 'state')
+    await bouncer.stop()
+    await sql`SELECT pg_sleep(2)`
+    await bouncer.start()
+    await sql`SELECT pg_sleep(1)`
+    writing.abort()
+    await written
+    await settled(sql, id, null)
+    expect(await daemon.stop()).toBe(0)
+    expect(await account(sql, receiver.requests, null)).toMatchObject(nothingWrong)
+    expect(terms).toBeGreaterThan(0)
+    expect(count(daemon, 'database.unavailable', 'state') - before).toBe(1)
+    expect(errors(daemon)).toEqual([])
+  })
+
+  it('a daemon stands by while another leads, with and without the pooler, and takes over from a killed one', async () => {
+    const { url, sql, receiver, write } = await createScene()
+    const bouncer = await startPgBouncer(url, { poolSize: 3 })
+    const id = await insertDestination(sql, { url: receiver.url })
+    const ways = [bouncer.url, bouncer.url, url, bouncer.url]
+    let leader = await startDaemon(bouncer.url, quick)
+    for (const way of ways) {
+      const next = spawnDaemon(way, quick)
+      await next.logged('standby.waiting')
+      await write(5)
+      await settled(sql, id, null)
+      expect(count(next, 'lease.acquired')).toBe(0)
+      leader.kill('SIGKILL')
+      await next.logged('daemon.started')
+      leader = next
+    }
+    await write(5)
+    await settled(sql, id, null)
+    expect(await leader.stop()).toBe(0)
+    expect(await account(sql, receiver.requests, null)).toMatchObject(nothingWrong)
+  })
+
+  it('one of several that start on an empty database migrates it and leads, and a stopped one hands over', async () => {
+    const { url, sql } = await createTestDatabase({ empty: true })
+    const bouncer = await startPgBouncer(url)
+    const daemons = [1, 2, 3].map(() => spawnDaemon(bouncer.url, quick))
+    const migrated = await Promise.all(daemons.map((daemon) => daemon.logged('database.migrated')))
+    expect(migrated.filter(({ applied }) => (applied as string[]).length > 0)).toHaveLength(1)
+    const started = (await Promise.race(
+      daemons.map((daemon) => daemon.logged('daemon.started').then(() => daemon)),
+    )) as DaemonProcess
+    const others = daemons.filter((daemon) => daemon !== started)
+    await Promise.all(others.map((daemon) => daemon.logged('standby.waiting')))
+    expect(await started.stop()).toBe(0)
+    await Promise.race(others.map((daemon) => daemon.logged('daemon.started')))
+    expect(await Promise.all(others.map((daemon) => daemon.stop()))).toEqual([0, 0])
+    expect(await sql`SELECT FROM spillway.destinations`).toEqual([])
+  })
+
+  it('works with two sessions, says so when there is only one, and goes on when there are more', async () => {
+    const { url, sql, receiver, write } = await createScene()
+    const bouncer = await startPgBouncer(url, { poolSize: 1 })
+    const id = await insertDestination(sql, { url: receiver.url })
+    await write(50)
+    const daemon = spawnDaemon(bouncer.url, quick)
+    const said = await daemon.logged('database.unavailable')
+    expect(said).toMatchObject({ code: 'POOL_TOO_SMALL', message: expect.stringContaining('two') })
+    await sql`SELECT pg_sleep(6)`
+    expect(count(daemon, 'database.unavailable')).toBe(1)
+    await bouncer.stop()
+    await bouncer.start({ poolSize: 2 })
+    await daemon.logged('daemon.started')
+    await write(500)
+    await settled(sql, id, null)
+    expect(await daemon.stop()).toBe(0)
+    expect(await account(sql, receiver.requests, null)).toMatchObject(nothingWrong)
+  })
+
+  it('keeps the lease although the database ends idle and long transactions', async () => {
+    const { url, sql, receiver, write } = await createScene()
+    const name = new URL(url).pathname.slice(1)
+    await sql.unsafe(`
+      ALTER DATABASE ${name} SET idle_in_transaction_session_timeout = '200ms';
+      ALTER DATABASE ${name} SET transaction_timeout = '1s';
+      ALTER DATABASE ${name} SET statement_timeout = '1s';`)
+    const bouncer = await startPgBouncer(url)
+    const daemon = await startDaemon(bouncer.url, quick)
+    const id = await insertDestination(sql, { url: receiver.url })
+    await write(100)
+    await sql`SELECT pg_sleep(4)`
+    await write(100)
+    await settled(sql, id, null)
+    expect(await daemon.stop()).toBe(0)
+    expect(count(daemon, 'lease.lost')).toBe(0)
+    expect(count(daemon, 'database.unavailable')).toBe(0)
+    expect(await account(sql, receiver.requests, null)).toMatchObject({ ...nothingWrong, repeatedBatches: 0 })
+  })
+})
