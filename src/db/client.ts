@@ -32,7 +32,7 @@ export interface SourceSql {
   end(options?: { timeout: number }): Promise<void>
 }
 
-/** What makes values come as `events/columns.ts` expects them, whatever the server's defaults are. */
+/** What makes values come in the one form that is turned into JSON, whatever the server's defaults are. */
 export const sourceSettings = {
   TimeZone: 'UTC',
   DateStyle: 'ISO',
