@@ -17,6 +17,7 @@ import { deliveryDefaults } from './destinations/delivery-settings.ts'
 import type { DestinationRules } from './destinations/destination.ts'
 import { DatabaseClock, Registry, type RegistryChanges } from './destinations/registry.ts'
 import { type ClosableHttpClient, createHttpClient } from './egress/http-client.ts'
+import { Floors } from './sources/floors.ts'
 import { HorizonStore } from './sources/horizon-store.ts'
 import type { Position } from './sources/position.ts'
 import type { Trace } from './sources/rewind.ts'
@@ -65,6 +66,7 @@ export class Service {
   readonly #fleet: Fleet
   readonly #registry: Registry
   readonly #scan: DueScan
+  #floors = new Floors(new Map())
   #loops: Promise<unknown> = Promise.resolve()
 
   constructor(options: ServiceOptions) {
@@ -109,6 +111,7 @@ export class Service {
       random: Math.random,
       rules: () => this.#rules(),
       source: (logType) => this.#sources.view(logType),
+      floors: () => this.#floors.current,
       requestScan: () => this.#scan.request(),
     })
     this.#scan = new DueScan({
@@ -122,6 +125,7 @@ export class Service {
       sql: this.#sql,
       availability,
       clock,
+      onPoll: () => this.#floors.mark(this.#sources.horizons),
       onChanges: (changes) => this.#apply(changes),
     })
   }
@@ -149,6 +153,7 @@ export class Service {
     const signal = this.#stopping.signal
     const separate = config.sourceDatabaseUrl !== undefined
     await availability.retry(() => this.#horizons.saveSeparateSource(separate), signal)
+    this.#floors = new Floors(await availability.retry(() => this.#horizons.floors(), signal))
     await this.#registry.poll(signal)
     this.#loops = Promise.all([this.#registry.run(signal), this.#scan.run(signal)])
   }

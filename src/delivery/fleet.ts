@@ -13,6 +13,7 @@ import {
   parseDestination,
 } from '../destinations/destination.ts'
 import { LeaseLostError } from '../errors.ts'
+import type { Floor } from '../sources/floors.ts'
 import type { Oldest } from '../sources/reader.ts'
 import type { Log } from '../telemetry/log.ts'
 import { type Health, healthy } from './decide.ts'
@@ -37,12 +38,16 @@ export interface FleetDeps {
   /** What rows are judged against, at this moment. */
   rules(): DestinationRules
   source(logType: string): SourceView
+  /** Where "now" begins for rows that are taken up at this moment, by log type. */
+  floors(): ReadonlyMap<string, Floor>
   /** Many destinations started at once: find out together which of them have something to send. */
   requestScan(): void
 }
 
 interface Member {
   row: DestinationRow
+  /** Of when the row came, or was last edited. */
+  floors: ReadonlyMap<string, Floor>
   forwarder?: Forwarder
   /** It had a forwarder in this run. */
   started?: true
@@ -80,12 +85,13 @@ export class Fleet {
   /** New and edited rows. Resolves when all have been judged; each starts as soon as it can, on its own. */
   async apply(rows: readonly DestinationRow[]): Promise<void> {
     const fresh: Member[] = []
+    const floors = this.#deps.floors()
     for (const row of rows) {
       const member = this.#members.get(row.id)
       if (member) {
-        this.#edit(member, row)
+        this.#edit(member, row, floors)
       } else {
-        const added: Member = { row, work: Promise.resolve() }
+        const added: Member = { row, floors, work: Promise.resolve() }
         this.#members.set(row.id, added)
         fresh.push(added)
       }
@@ -155,10 +161,11 @@ export class Fleet {
     await this.#deps.store.advance(forwarders.flatMap(({ idleMoves }) => idleMoves)).catch(() => {})
   }
 
-  #edit(member: Member, row: DestinationRow): void {
+  #edit(member: Member, row: DestinationRow, floors: ReadonlyMap<string, Floor>): void {
     this.#then(member, async () => {
       const before = member.row
       member.row = row
+      member.floors = floors
       await this.#restart(member)
       const { log } = this.#deps
       if (before.enabled && !row.enabled) log.emit('destination.disabled', describe(row))
@@ -263,7 +270,7 @@ export class Fleet {
     if (member.forwarder !== forwarder || open || !reader || horizon === undefined) return
     const { destination } = forwarder
     const position = await this.#deps.sourceAvailability.retry(
-      () => findStart(destination, reader, horizon),
+      () => findStart(destination, reader, horizon, member.floors.get(logType)),
       this.#stopping.signal,
     )
     const cursor = await this.#retry(() => this.#deps.store.seed(destination.id, logType, position))

@@ -3,30 +3,39 @@
  * for an instant, its source became readable later, or the audit tables are in another database.
  */
 import type { Destination } from '../destinations/destination.ts'
+import type { Floor } from '../sources/floors.ts'
 import { comparePositions, type Position } from '../sources/position.ts'
 import type { Reader } from '../sources/reader.ts'
 
-/**
- * For "now" the time the destination was made is looked up in the rows' timestamps. They are stamped when
- * their transaction began, by another clock perhaps: a minute of earlier events is the price of missing none.
- */
-const nowMarginMs = 60_000
+/** A transaction stamps its rows when it begins, by another clock perhaps: some earlier events, none missed. */
+const stampMarginMs = 60_000
 
+/** `floor`: a place that "now" is surely not before. */
 export async function findStart(
   { startFrom, createdAt }: Pick<Destination, 'startFrom' | 'createdAt'>,
   reader: Reader,
   horizon: Position,
+  floor: Floor | undefined,
 ): Promise<Position> {
   switch (startFrom.kind) {
     case 'beginning':
       return reader.beginning()
     case 'instant':
       return lower(await reader.before(startFrom.instant), horizon)
-    case 'now':
-      return lower(await reader.before(new Date(createdAt - nowMarginMs).toISOString()), horizon)
+    case 'now': {
+      if (floor === undefined) return lower(await stamped(reader, createdAt), horizon)
+      if (floor.savedAt === undefined) return lower(floor.position, horizon)
+      // The last run may have gone on for a moment after it saved this.
+      const saved = await stamped(reader, floor.savedAt)
+      return lower(saved === undefined ? floor.position : lower(saved, floor.position), horizon)
+    }
     default:
       return startFrom satisfies never
   }
+}
+
+function stamped(reader: Reader, epochMs: number): Promise<Position | undefined> {
+  return reader.before(new Date(epochMs - stampMarginMs).toISOString())
 }
 
 /** Rows that are still to appear lie beyond the horizon, whatever their timestamps. */

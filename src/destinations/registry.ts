@@ -21,6 +21,8 @@ export interface RegistryDeps {
   readonly sql: Sql
   readonly availability: Availability
   readonly clock: DatabaseClock
+  /** Called before a poll's statement, once, however often that has to be repeated. */
+  onPoll(): void
   /** Called with one poll's changes; the next poll waits for it. */
   onChanges(changes: RegistryChanges): Promise<void>
 }
@@ -73,6 +75,7 @@ export class Registry {
   /** One look at the tables. Rejects with the signal's reason when it aborts while the database is away. */
   async poll(signal: AbortSignal): Promise<void> {
     const { availability, clock, sql } = this.#deps
+    this.#deps.onPoll()
     const row = await availability.retry(async () => {
       const askedAt = Date.now()
       const [answer] = await this.#changedRows(sql)

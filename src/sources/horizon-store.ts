@@ -1,5 +1,6 @@
 /** How far the sources were read, for a new cursor and for a new run of the daemon. */
 import type { Sql } from '../db/client.ts'
+import type { Floor } from './floors.ts'
 import { laterOf, type Position } from './position.ts'
 import type { Memory, Trace } from './rewind.ts'
 import type { SourceDefinition } from './source.ts'
@@ -45,9 +46,21 @@ export class HorizonStore {
       ON CONFLICT (log_type) DO UPDATE SET horizon = excluded.horizon, trace = excluded.trace, updated_at = now()`
   }
 
-  /** Tells the triggers whether they can look at the audit tables. */
+  /** What a former run stored, for all sources. */
+  async floors(): Promise<Map<string, Floor>> {
+    const rows = await this.#sql<{ log_type: string; horizon: string; saved_at: number }[]>`
+      SELECT log_type, horizon, (extract(epoch FROM updated_at) * 1000)::float8 AS saved_at
+      FROM spillway.source_state`
+    return new Map(
+      rows.map(({ log_type, horizon, saved_at }) => [log_type, { position: horizon, savedAt: saved_at }]),
+    )
+  }
+
+  /**
+   * Tells the triggers whether they can look at the audit tables. When that changes, cursors are positions of
+   * tables in another database: they are recorded as left behind, and start anew.
+   */
   async saveSeparateSource(separate: boolean): Promise<void> {
-    await this
-      .#sql`UPDATE spillway.settings SET separate_source = ${separate} WHERE separate_source <> ${separate}`
+    await this.#sql`SELECT spillway.set_separate_source(${separate})`
   }
 }

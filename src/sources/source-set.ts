@@ -1,4 +1,5 @@
 /** The watchers of all registered sources, started and stopped as the rows of `spillway.sources` change. */
+import type { Position } from './position.ts'
 import { type SourceDefinition, sameDefinition } from './source.ts'
 import { Watcher, type WatcherDeps } from './watcher.ts'
 
@@ -26,6 +27,20 @@ export class SourceSet {
 
   get watchers(): Watcher[] {
     return [...this.#entries.values()].map(({ watcher }) => watcher)
+  }
+
+  /** How far the sources can be read, those of which it is known. */
+  get horizons(): ReadonlyMap<string, Position> {
+    return new Map(
+      [...this.#entries].flatMap(
+        ([
+          logType,
+          {
+            watcher: { horizon },
+          },
+        ]) => (horizon === undefined ? [] : [[logType, horizon]]),
+      ),
+    )
   }
 
   /** The watcher of a log type, or a view of nothing; asked anew each time, since sources come and go. */

@@ -86,3 +86,10 @@ async function administer(server: string, work: (admin: postgres.Sql) => Promise
     await admin.end()
   }
 }
+
+/** A session of its own, for transactions that stay open; closed at the end of the test or file. */
+export function session(url: string): postgres.Sql {
+  const sql = postgres(url, { max: 1, onnotice: () => {}, connection: { application_name: 'session' } })
+  whenDone(() => sql.end({ timeout: 1 }))
+  return sql
+}
