@@ -72,16 +72,18 @@ export class SourceSet {
       const definition = wanted.get(logType)
       return definition === undefined || !sameDefinition(definition, watcher.definition)
     })
+    const problems = new Map<string, string | undefined>()
     await Promise.all(
-      stale.map(async ([logType, { stop, done }]) => {
+      stale.map(async ([logType, { watcher, stop, done }]) => {
         this.#entries.delete(logType)
         stop.abort()
         await done
+        problems.set(logType, watcher.problem)
       }),
     )
     for (const definition of wanted.values()) {
       if (this.#entries.has(definition.logType)) continue
-      const watcher = new Watcher(definition, this.#deps)
+      const watcher = new Watcher(definition, this.#deps, problems.get(definition.logType))
       const stop = new AbortController()
       this.#entries.set(definition.logType, { watcher, stop, done: watcher.run(stop.signal) })
     }

@@ -64,9 +64,11 @@ export class Watcher {
   /** What lies after the cursors has to be read again. */
   #reread = false
 
-  constructor(definition: SourceDefinition, deps: WatcherDeps) {
+  /** `problem`: what was last said to be wrong with the source, by a watcher of its former registration. */
+  constructor(definition: SourceDefinition, deps: WatcherDeps, problem?: string) {
     this.definition = definition
     this.#deps = deps
+    this.#problem = problem
   }
 
   /** Undefined while the source is invalid or not looked at yet. */

@@ -89,7 +89,12 @@ async function administer(server: string, work: (admin: postgres.Sql) => Promise
 
 /** A session of its own, for transactions that stay open; closed at the end of the test or file. */
 export function session(url: string): postgres.Sql {
-  const sql = postgres(url, { max: 1, onnotice: () => {}, connection: { application_name: 'session' } })
+  return connect(url, 1)
+}
+
+/** For a test's own use of a server that is not the run's. Closed at the end of the test or file. */
+export function connect(url: string, max = 4): postgres.Sql {
+  const sql = postgres(url, { max, onnotice: () => {}, connection: { application_name: 'test' } })
   whenDone(() => sql.end({ timeout: 1 }))
   return sql
 }
