@@ -8,6 +8,7 @@ import type postgres from 'postgres'
 /** Polls until `signal` aborts and once more after that; resolves with the ids it has seen. */
 export async function readNaively(
   sql: postgres.Sql,
+  relation: string,
   intervalMs: number,
   signal: AbortSignal,
 ): Promise<ReadonlySet<string>> {
@@ -16,7 +17,7 @@ export async function readNaively(
   for (let last = false; !last; ) {
     last = signal.aborted
     const rows = await sql<{ id: string }[]>`
-      SELECT id FROM spillway.request_audit_log WHERE id > ${cursor} ORDER BY id`
+      SELECT id FROM ${sql(relation)} WHERE id > ${cursor} ORDER BY id`
     for (const { id } of rows) seen.add(id)
     cursor = rows.at(-1)?.id ?? cursor
     await delay(intervalMs)
