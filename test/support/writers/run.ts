@@ -66,6 +66,7 @@ export async function runWriters(options: RunOptions): Promise<Run> {
     if (stage !== 'done') await describeStandstill(sql, stage)
     await endPrepared(sql)
   })
+  await postponeDeadlockChecks(sql, url)
   const table = await createAuditTable(sql, variant, orgs)
   const random = seeded(seed)
   const endpoints: Endpoint[] = []
@@ -97,6 +98,8 @@ export async function runWriters(options: RunOptions): Promise<Run> {
     signal: written.signal,
     onDone: (deed) => deeds.add(deed),
   })
+  // They are waited for at the end; until then an error of theirs has nobody who hears it.
+  for (const early of [naive, house]) early.catch(() => {})
   const daemons = new Daemons(url, options.env ?? {}, endpoints)
   await daemons.start()
   stage = 'writing'
@@ -311,6 +314,17 @@ function arrivedEverywhere(endpoints: readonly Endpoint[]): Set<string> {
     if (others.every(({ org, orgOf }) => org !== rowOrg || orgOf.has(id))) everywhere.add(id)
   }
   return everywhere
+}
+
+/**
+ * Whoever asks for a strong lock in a run gives up long before these checks, which ends any deadlock. The check
+ * would also cancel others: a reader that only queues behind it, or a COPY in its middle, and of an error
+ * after the data has been sent the driver's stream does not hear.
+ */
+async function postponeDeadlockChecks(sql: postgres.Sql, url: string): Promise<void> {
+  await sql`ALTER DATABASE ${sql(new URL(url).pathname.slice(1))} SET deadlock_timeout = '10s'`
+  // The one connection that is open so far.
+  await sql`SET deadlock_timeout = '10s'`
 }
 
 /** Where a run that came to no end was, and who did what then. */

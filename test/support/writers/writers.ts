@@ -47,12 +47,7 @@ export async function writeAudit(options: WritersOptions): Promise<void> {
   const sql = postgres(options.url, {
     max: options.writers + mostPrepared,
     onnotice: () => {},
-    connection: {
-      application_name: 'writer',
-      // Whoever wants a strong lock gives up long before. Else a COPY that waits in its middle could be the one
-      // that is cancelled, and of an error after the data has been sent the driver's stream does not hear.
-      deadlock_timeout: 10_000,
-    },
+    connection: { application_name: 'writer' },
   })
   const prepared = new Prepared(sql)
   const failed = new AbortController()
