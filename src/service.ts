@@ -120,6 +120,7 @@ export class Service {
       openMissing: (logType) => this.#fleet.sourceReady(logType),
       watchers: () => this.#sources.watchers,
       forwarders: () => this.#fleet.forwarders,
+      leaveCursors: () => this.#fleet.leaveCursors(),
     })
     this.#registry = new Registry({
       sql: this.#sql,
@@ -169,7 +170,7 @@ export class Service {
    */
   async stop(graceMs: number): Promise<void> {
     this.#stopping.abort()
-    const work = Promise.allSettled([this.#loops, this.#fleet.stop(graceMs), this.#sources.stop()])
+    const work = Promise.allSettled([this.#loops, this.#stopFleet(graceMs)])
     await within(graceMs + settleMs, work)
     await this.#http.close()
     await Promise.all([
@@ -177,6 +178,13 @@ export class Service {
       this.#sourceSql.end({ timeout: closeSeconds }),
     ])
     await within(settleMs, work)
+  }
+
+  async #stopFleet(graceMs: number): Promise<void> {
+    await this.#fleet.stop(graceMs)
+    // A table that is locked must not hold the stop up.
+    await within(settleMs, this.#scan.finish())
+    await Promise.allSettled([this.#fleet.leaveCursors(), this.#sources.stop()])
   }
 
   async #apply({ sources, upserted, removed }: RegistryChanges): Promise<void> {

@@ -57,6 +57,9 @@ export function isCancelled(error: unknown): boolean {
   return errorCode(error) === '57014'
 }
 
+/** Two statements stood in each other's way. The database is there, and waiting for it is no outage. */
+const contentionCodes = new Set(['40001', '40P01', '55P03'])
+
 /** Pauses between attempts: soon at first, since most outages are a dropped connection. */
 const firstPauseMs = 100
 const longestPauseMs = 2_000
@@ -95,7 +98,7 @@ export class Availability {
   }
 
   reportDown(error: unknown): void {
-    if (this.#downSince !== undefined) return
+    if (this.#downSince !== undefined || contentionCodes.has(errorCode(error) ?? '')) return
     this.#downSince = performance.now()
     const code = errorCode(error) ?? 'unknown'
     // A host with several addresses fails with one error for each, and no words of its own.

@@ -12,14 +12,17 @@ import type { Stream } from './stream.ts'
 export interface DueScanDeps {
   readonly availability: Availability
   readonly log: Log
-  /** Streams that could not be started when their source became readable get another chance. */
   openMissing(logType: string): void
   watchers(): readonly Watcher[]
   forwarders(): readonly Forwarder[]
+  /** Stores how far cursors can go without an event. */
+  leaveCursors(): Promise<void>
 }
 
 const scanEveryMs = 30_000
 const cursorsPerStatement = 1_000
+/** Ten minutes: what a kill makes of it is a warning too many, and only where retention ran meanwhile. */
+const scansUntilLeft = 20
 
 export class DueScan {
   readonly #deps: DueScanDeps
@@ -29,6 +32,14 @@ export class DueScan {
     this.#deps = deps
   }
 
+  /**
+   * Looks once more, so that cursors can be left where nothing more lies behind them: the next run could not
+   * tell a backlog from rows of other tenants. Problems do not matter; a cursor further back is right too.
+   */
+  async finish(): Promise<void> {
+    await Promise.allSettled(this.#deps.watchers().map((watcher) => this.#scan(watcher)))
+  }
+
   /** Scan now. */
   request(): void {
     this.#bell.ring()
@@ -36,21 +47,24 @@ export class DueScan {
 
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#bell.ring(), { once: true })
-    while (!signal.aborted) {
+    for (let scans = 1; !signal.aborted; scans++) {
       await this.#bell.wait(scanEveryMs)
       if (signal.aborted) return
       // Beside each other: a table that is locked holds up its own scan only.
       await Promise.all(
-        this.#deps
-          .watchers()
-          .map((watcher) => this.#scan(watcher).catch((error) => this.#failed(error, watcher))),
+        this.#deps.watchers().map((watcher) => {
+          // Streams that could not be started when their source became readable get another chance.
+          this.#deps.openMissing(watcher.definition.logType)
+          return this.#scan(watcher).catch((error) => this.#failed(error, watcher))
+        }),
       )
+      // With the database away the next time will do.
+      if (scans % scansUntilLeft === 0) await this.#deps.leaveCursors().catch(() => {})
     }
   }
 
   async #scan({ definition: { logType }, reader, horizon }: Watcher): Promise<void> {
     if (!reader || horizon === undefined) return
-    this.#deps.openMissing(logType)
     const asleep = this.#deps
       .forwarders()
       .flatMap((forwarder) =>
@@ -66,7 +80,11 @@ export class DueScan {
         if (isCancelled(error)) return chunk.keys()
         throw error
       })
-      for (const found of due) chunk[found]?.forwarder.wake(logType)
+      const found = new Set(due)
+      for (const [place, { forwarder, stream }] of chunk.entries()) {
+        if (found.has(place)) forwarder.wake(logType)
+        else stream.foundEmpty(horizon)
+      }
     }
   }
 
@@ -78,5 +96,6 @@ export class DueScan {
 }
 
 function cursorOf(stream: Stream) {
-  return { scope: stream.scopeAfter(stream.position), position: stream.position }
+  const position = stream.emptyTo
+  return { scope: stream.scopeAfter(position), position }
 }

@@ -149,7 +149,6 @@ export class Fleet {
 
   async stop(graceMs: number): Promise<void> {
     this.#stopping.abort()
-    const forwarders = this.forwarders
     await Promise.all(
       [...this.#members.values()].map(async (member) => {
         await Promise.all([member.forwarder?.stop(graceMs), member.work])
@@ -157,8 +156,17 @@ export class Fleet {
         await member.forwarder?.stop(graceMs)
       }),
     )
-    // The last write of a term: a database that is away must not hold it up.
-    await this.#deps.store.advance(forwarders.flatMap(({ idleMoves }) => idleMoves)).catch(() => {})
+  }
+
+  /**
+   * Leaves the cursors where there is nothing more for them. A forwarder that begins a turn at the same moment
+   * finds its cursor moved, and begins anew.
+   */
+  async leaveCursors(): Promise<void> {
+    const moves = this.forwarders.flatMap(({ idleMoves }) => idleMoves)
+    for (let index = 0; index < moves.length; index += loadChunk) {
+      await this.#deps.store.advance(moves.slice(index, index + loadChunk))
+    }
   }
 
   #edit(member: Member, row: DestinationRow, floors: ReadonlyMap<string, Floor>): void {

@@ -85,16 +85,15 @@ export class Forwarder {
     return this.#streams
   }
 
-  /** Only when it has stopped: how far its cursors can go without an event. */
+  /** How far its cursors can go without an event. */
   get idleMoves(): IdleMove[] {
-    return this.#streams
-      .filter(({ frozen, position, emptyTo }) => frozen.length === 0 && position !== emptyTo)
-      .map(({ logType, position: from, emptyTo: to }) => ({
-        destinationId: this.destination.id,
-        logType,
-        from,
-        to,
-      }))
+    return this.#streams.flatMap((stream) => {
+      const isIdle = stream.isResting || this.#stopped !== undefined
+      const { frozen, position: from, emptyTo: to, logType } = stream
+      return !isIdle || frozen.length > 0 || from === to
+        ? []
+        : [{ destinationId: this.destination.id, logType, from, to, done: () => stream.settled(to, []) }]
+    })
   }
 
   get failing(): boolean {

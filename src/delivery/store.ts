@@ -51,6 +51,8 @@ export interface IdleMove {
   readonly logType: string
   readonly from: Position
   readonly to: Position
+  /** Called when it was moved. */
+  done(): void
 }
 
 export class DeliveryStore {
@@ -144,18 +146,21 @@ export class DeliveryStore {
    */
   async advance(moves: readonly IdleMove[]): Promise<void> {
     if (moves.length === 0) return
-    const rows = moves.map(({ destinationId, logType, from, to }) => ({
+    const rows = moves.map(({ destinationId, logType, from, to }, index) => ({
+      index,
       destination_id: destinationId,
       log_type: logType,
       from,
       to,
     }))
-    await this.#sql`
+    const moved = await this.#sql<{ index: number }[]>`
       UPDATE spillway.cursors c SET position = m."to", updated_at = now()
       FROM jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb)
-        AS m(destination_id bigint, log_type text, "from" text, "to" text)
+        AS m(index int, destination_id bigint, log_type text, "from" text, "to" text)
       WHERE c.destination_id = m.destination_id AND c.log_type = m.log_type AND c.position = m."from"
-        AND c.frozen = '{}' AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL`
+        AND c.frozen = '{}' AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
+      RETURNING m.index`
+    for (const { index } of moved) moves[index]?.done()
   }
 
   /** Records a failure, unless the destination's row has been edited since the attempt began. */

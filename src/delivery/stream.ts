@@ -76,6 +76,8 @@ export class Stream {
   #emptyTo: Position
   readonly #deletions: Deletions
   #mustReread = false
+  /** Between two turns, with everything settled that was there. */
+  #isResting = false
   /** The first page of a turn is read alone: whether the endpoint answers at all is still to be seen. */
   #readsAhead = false
 
@@ -131,6 +133,7 @@ export class Stream {
 
   /** Before a turn. */
   begin(): void {
+    this.#isResting = false
     if (!this.#mustReread) return
     this.#mustReread = false
     this.#emptyTo = this.#position
@@ -140,6 +143,19 @@ export class Stream {
   /** Up to here there is nothing to send: the cursor may be moved there, unless batches are frozen. */
   get emptyTo(): Position {
     return laterOf(this.#position, this.#emptyTo)
+  }
+
+  /** At this moment it is known to have nothing to send up to `emptyTo`. */
+  get isResting(): boolean {
+    return this.#isResting && !this.#awake && !this.#mustReread
+  }
+
+  /** Somebody else has looked, and found no row for it up to a position that is safe to read. */
+  foundEmpty(upTo: Position): void {
+    if (!this.isResting || comparePositions(upTo, this.#readTo) <= 0) return
+    this.#emptyTo = upTo
+    this.#readTo = upTo
+    this.#handedOutTo = upTo
   }
 
   /** Up to where rows beyond the cursor may have been deleted unsent; see `Deletions`. */
@@ -198,6 +214,7 @@ export class Stream {
   #caughtUp(): void {
     this.#dropHandedOut()
     if (!this.#exhausted) return
+    this.#isResting = true
     this.#emptyTo = this.#readTo
     this.#handedOutTo = this.#readTo
     this.#deletions.caughtUp()

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { account, nothingWrong } from '../support/accounting.ts'
+import { createAuditTable, variants } from '../support/audit-table.ts'
 import { type DaemonProcess, spawnDaemon, startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled } from '../support/destinations.ts'
 import { pgbouncerIsMissing, startPgBouncer } from '../support/pgbouncer.ts'
@@ -7,7 +8,7 @@ import { createTestDatabase } from '../support/postgres.ts'
 import { seedOf } from '../support/random.ts'
 import { createScene } from '../support/scene.ts'
 import { terminateSessions } from '../support/terminations.ts'
-import { writeAudit } from '../support/writers.ts'
+import { writeAudit } from '../support/writers/writers.ts'
 
 const orgs = ['acme', 'globex', 'initech'] as const
 const seed = seedOf()
@@ -32,13 +33,14 @@ describe.skipIf(pgbouncerIsMissing)('behind PgBouncer in transaction mode', () =
     `delivers every committed row once and in order, where it %s unknown parameters (seed ${seed})`,
     async (_, ignore) => {
       const { url, sql, receiver } = await createScene()
+      const table = await createAuditTable(sql, variants[0], orgs)
       const bouncer = await startPgBouncer(url, { ignore })
       const daemon = await startDaemon(bouncer.url, quick)
-      const id = await insertDestination(sql, { url: receiver.url })
-      await writeAudit({ url, seed, writers: 10, transactions: 40, orgs, longestPauseMs: 200 })
-      await settled(sql, id, null)
+      const id = await insertDestination(sql, { url: receiver.url, logTypes: [table.logType] })
+      await writeAudit({ url, table, seed, writers: 10, transactions: 40, orgs, longestPauseMs: 200 })
+      await settled(sql, id, null, table)
       expect(await daemon.stop()).toBe(0)
-      expect(await account(sql, receiver.requests, null)).toMatchObject({
+      expect(await account(sql, receiver.requests, null, { table })).toMatchObject({
         ...nothingWrong,
         repeatedBatches: 0,
       })
@@ -50,11 +52,24 @@ describe.skipIf(pgbouncerIsMissing)('behind PgBouncer in transaction mode', () =
 
   it(`loses nothing while its sessions are ended and the pooler is restarted (seed ${seed})`, async () => {
     const { url, sql, receiver } = await createScene()
+    const table = await createAuditTable(sql, variants[0], orgs)
     const bouncer = await startPgBouncer(url)
     const daemon = await startDaemon(bouncer.url, quick)
-    const id = await insertDestination(sql, { url: receiver.url, delivery: { batchSize: 20 } })
+    const id = await insertDestination(sql, {
+      url: receiver.url,
+      logTypes: [table.logType],
+      delivery: { batchSize: 20 },
+    })
     const writing = new AbortController()
-    const written = writeAudit({ url, seed, writers: 6, signal: writing.signal, orgs, longestPauseMs: 100 })
+    const written = writeAudit({
+      url,
+      table,
+      seed,
+      writers: 6,
+      signal: writing.signal,
+      orgs,
+      longestPauseMs: 100,
+    })
     const ending = new AbortController()
     const ended = terminateSessions(sql, 200, ending.signal)
     await sql`SELECT pg_sleep(5)`
@@ -69,9 +84,9 @@ describe.skipIf(pgbouncerIsMissing)('behind PgBouncer in transaction mode', () =
     await sql`SELECT pg_sleep(1)`
     writing.abort()
     await written
-    await settled(sql, id, null)
+    await settled(sql, id, null, table)
     expect(await daemon.stop()).toBe(0)
-    expect(await account(sql, receiver.requests, null)).toMatchObject(nothingWrong)
+    expect(await account(sql, receiver.requests, null, { table })).toMatchObject(nothingWrong)
     expect(terms).toBeGreaterThan(0)
     expect(count(daemon, 'database.unavailable', 'state') - before).toBe(1)
     expect(errors(daemon)).toEqual([])

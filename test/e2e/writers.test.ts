@@ -5,7 +5,7 @@
  */
 import { describe, expect, it } from 'vitest'
 import { nothingWrong } from '../support/accounting.ts'
-import { isSupported, variants } from '../support/audit-table.ts'
+import { variants } from '../support/audit-table.ts'
 import { seedOf } from '../support/random.ts'
 import { type Run, runWriters } from '../support/writers/run.ts'
 
@@ -19,7 +19,7 @@ const deeds = [
 const partitionDeeds = ['insert into partition', 'copy into partition', 'detach partition']
 
 for (const variant of variants) {
-  describe.skipIf(!isSupported(variant))(`writers on a table of the form ${variant.name}`, () => {
+  describe(`writers on a table of the form ${variant.name}`, () => {
     it(`get every committed row delivered once and in order, over a SIGTERM and a SIGKILL (seed ${seed})`, {
       timeout: 120_000 + 3 * soakMs,
     }, async () => {

@@ -13,19 +13,12 @@ export interface Variant {
   readonly partitioned: boolean
 }
 
-/** TODO(xact): true as soon as the catalogue takes sources of that ordering. */
-const xactIsThere = false
-
 export const variants: readonly [Variant, ...Variant[]] = [
   { name: 'id, plain', ordering: 'id', key: 'bigint', partitioned: false },
   { name: 'id, partitioned', ordering: 'id', key: 'bigint', partitioned: true },
   { name: 'xact, uuid keys, plain', ordering: 'xact', key: 'uuid', partitioned: false },
   { name: 'xact, text keys, partitioned', ordering: 'xact', key: 'text', partitioned: true },
 ]
-
-export function isSupported({ ordering }: Variant): boolean {
-  return ordering === 'id' || xactIsThere
-}
 
 /** What a writer gives for a row; the key is null where a sequence makes it. */
 export interface NewRow {
@@ -39,6 +32,7 @@ export interface NewRow {
 export interface AuditTable extends AccountedTable {
   readonly variant: Variant
   readonly relation: string
+  readonly orgColumn: string
   /** The columns that writers fill. */
   readonly columns: readonly string[]
   /** Draws what gives a row its place, long before the row: the key, or the transaction's id. */
@@ -86,6 +80,7 @@ export async function createAuditTable(
   return {
     variant,
     relation,
+    orgColumn: 'org',
     logType: 'trail',
     keys: key === 'bigint' ? 'numbers' : 'bytes',
     columns: key === 'bigint' ? ['org', 'at', 'note'] : ['id', 'org', 'at', 'note'],

@@ -38,13 +38,31 @@ export async function stateOf(sql: postgres.Sql, id: number): Promise<StateRow> 
   return row
 }
 
+/** Where a destination's rows are; ids that rise. */
+export interface SettledTable {
+  readonly logType: string
+  readonly relation: string
+  readonly orgColumn: string
+}
+
+const requestTable = {
+  logType: 'request',
+  relation: 'spillway.request_audit_log',
+  orgColumn: 'org_id',
+} as const satisfies SettledTable
+
 /** Waits until the cursor has passed every row of the destination's org: everything has met its fate. */
-export async function settled(sql: postgres.Sql, id: number, org: string | null): Promise<void> {
+export async function settled(
+  sql: postgres.Sql,
+  id: number,
+  org: string | null,
+  { logType, relation, orgColumn }: SettledTable = requestTable,
+): Promise<void> {
   for (;;) {
     const [row] = await sql<{ open: boolean }[]>`
       SELECT EXISTS (
-        SELECT FROM spillway.request_audit_log t JOIN spillway.cursors c ON c.destination_id = ${id} AND c.log_type = 'request'
-        WHERE t.id > c.position::bigint AND (${org}::text IS NULL OR t.org_id = ${org})
+        SELECT FROM ${sql(relation)} t JOIN spillway.cursors c ON c.destination_id = ${id} AND c.log_type = ${logType}
+        WHERE t.id > c.position::bigint AND (${org}::text IS NULL OR t.${sql(orgColumn)} = ${org})
       ) AS open`
     if (row?.open === false) return
     await sql`SELECT pg_sleep(0.05)`

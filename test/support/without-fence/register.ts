@@ -7,6 +7,7 @@ import { registerHooks } from 'node:module'
 /** The program's modules, from the root of the checkout, and what takes their place. */
 const replacements = new Map([
   [programModule('src/sources/horizon.ts'), new URL('./horizon.ts', import.meta.url).href],
+  [programModule('src/sources/tracker.ts'), new URL('./tracker.ts', import.meta.url).href],
 ])
 
 registerHooks({
