@@ -79,7 +79,8 @@ async function writer(
   const plans = plan(seeded(seed + index * 7919), { ...options, writer: name, variant: table.variant })
   for (let number = 0; number < transactions && !signal?.aborted; number++) {
     const transaction = plans.next().value
-    options.onEnded?.((await perform(sql, prepared, table, transaction)) ? transaction : undefined)
+    const isDone = await perform(sql, prepared, table, transaction)
+    options.onEnded?.(isDone ? transaction : undefined)
   }
 }
 
