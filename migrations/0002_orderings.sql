@@ -14,14 +14,15 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_tem
 RETURN substring(p_position FROM '^-?\d+')::numeric;
 --> statement-breakpoint
 -- The snapshot of "now" for an "xact" source. The inserting transaction itself counts as open: rows that it
--- still writes come with its commit, after the destination.
+-- still writes come with its commit, after the destination. A snapshot lists no open transaction from its xmax
+-- on, because all of those are open or still to come; so xmax stays what it is, or some would pass for ended.
 CREATE FUNCTION spillway.start_snapshot() RETURNS pg_snapshot
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-  SELECT (least(pg_snapshot_xmin(s.now)::text::numeric, s.own) || ':'
-          || greatest(pg_snapshot_xmax(s.now)::text::numeric, s.own + 1) || ':'
-          || (SELECT string_agg(o.xid::text, ',' ORDER BY o.xid)
-              FROM (SELECT x::text::numeric FROM pg_snapshot_xip(s.now) AS x UNION SELECT s.own) AS o(xid)))::pg_snapshot
+  SELECT (least(pg_snapshot_xmin(s.now)::text::numeric, s.own) || ':' || pg_snapshot_xmax(s.now) || ':'
+          || coalesce((SELECT string_agg(o.xid::text, ',' ORDER BY o.xid)
+                       FROM (SELECT x::text::numeric FROM pg_snapshot_xip(s.now) AS x
+                             UNION SELECT s.own WHERE s.own < pg_snapshot_xmax(s.now)::text::numeric) AS o(xid)), ''))::pg_snapshot
   FROM (SELECT pg_current_snapshot() AS now, pg_current_xact_id()::text::numeric AS own) s;
 END;
 --> statement-breakpoint
