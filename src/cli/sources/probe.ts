@@ -42,6 +42,11 @@ export async function qualifiedName(sql: SourceSql, relation: string): Promise<s
 
 const insufficientPrivilege = '42501'
 
+/** The code is that of a missing privilege and the words are the server's language: PostgreSQL's function tells. */
+function isAboutPolicy(error: unknown): boolean {
+  return error instanceof Error && 'routine' in error && error.routine === 'check_enable_rls'
+}
+
 /** Not a name at all: invalid_name, syntax_error, or one with another database's in front. */
 function isAboutName(error: unknown): boolean {
   return ['42602', '42601', '0A000'].includes(errorCode(error) ?? '')
@@ -49,6 +54,13 @@ function isAboutName(error: unknown): boolean {
 
 function asSourceError(error: unknown, { logType, relation }: SourceDefinition): unknown {
   const said = error instanceof Error ? error.message : ''
+  if (isAboutPolicy(error)) {
+    return new SourceError(
+      `source ${logType}: ${said}`,
+      'ALTER ROLE … BYPASSRLS for the role of the connection: rows that a policy hides would be lost in silence.',
+      { cause: error },
+    )
+  }
   if (errorCode(error) === insufficientPrivilege) {
     return new SourceError(
       `source ${logType}: ${said}`,
