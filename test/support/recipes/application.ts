@@ -46,6 +46,7 @@ export function startApplication(options: ApplicationOptions): Application {
   })
   const stopping = new AbortController()
   const waiting = new Set<() => void>()
+  const own = seeded(seed - 1)
 
   const perform = async (work: Transaction, random: Random, mayFail: boolean): Promise<Written[]> => {
     // Cubed, so that most are short and some are long.
@@ -85,7 +86,7 @@ export function startApplication(options: ApplicationOptions): Application {
     await sql.end()
   })
   return {
-    write: (work) => perform(work, seeded(seed), false),
+    write: (work) => perform(work, own, false),
     committed: (rows) =>
       Promise.race([
         new Promise<void>((resolve) => {

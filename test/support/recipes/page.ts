@@ -26,7 +26,7 @@ export interface PageOptions {
   /** Whom `sql` blocks run as. */
   readonly sql: postgres.Sql
   /** What commands and the daemon get: `DATABASE_URL`, … */
-  readonly env: Readonly<Record<string, string>> & { readonly DATABASE_URL: string }
+  readonly env: { readonly DATABASE_URL: string; readonly [variable: string]: string }
   /** What stands in the page → what the test puts in its place. Each must occur. */
   readonly replace?: Readonly<Record<string, string>>
 }
