@@ -1,13 +1,16 @@
 /**
- * Writes the documents that come from the code: docs/LOGS.md from the catalogue of log events. With
- * `--check` it writes nothing and exits 1 if a document is out of date.
+ * Writes what of the documents comes from the code: docs/LOGS.md from the catalogue of log events, and the
+ * table of the doctor's codes in docs/OPERATIONS.md. With `--check` it writes nothing and exits 1 if a document
+ * is out of date.
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
+import { type Hazard, hazards } from '../src/cli/doctor/codes.ts'
 import type { EventDefinition, Field } from '../src/telemetry/events/field.ts'
 import { subjects } from '../src/telemetry/events.ts'
 
 export const logsPage = fileURLToPath(new URL('../docs/LOGS.md', import.meta.url))
+export const operationsPage = fileURLToPath(new URL('../docs/OPERATIONS.md', import.meta.url))
 
 const introduction = `<!-- Made by \`npm run docs\` from src/telemetry/events. Do not edit. -->
 # Logs
@@ -103,12 +106,42 @@ const cell = (text: string): string => text.replaceAll('|', '\\|')
 /** As GitHub derives it from the heading. */
 const anchor = (code: string): string => code.replace(/[^a-z0-9_-]/g, '')
 
+/** What stands between the marks on the page for operators. */
+export function doctorSection(): string {
+  const rows = Object.entries<Hazard>(hazards).map(
+    ([code, { grades, meaning, remedy }]) =>
+      `| \`${code}\` | ${grades.join(' or ')} | ${cell(meaning)} | ${cell(remedy)} |`,
+  )
+  return `| code | severity | meaning | remedy |\n|---|---|---|---|\n${rows.join('\n')}\n`
+}
+
+const marks = {
+  begin: '<!-- Made by `npm run docs` from src/cli/doctor/codes.ts. Do not edit. -->\n',
+  end: '<!-- End of what is made. -->\n',
+}
+
+/** The page with its part renewed. */
+export function renderOperations(page: string): string {
+  const begin = page.indexOf(marks.begin)
+  const end = page.indexOf(marks.end, begin)
+  if (begin < 0 || end < 0)
+    throw new Error('docs/OPERATIONS.md has lost the marks around the codes of doctor.')
+  return `${page.slice(0, begin)}${marks.begin}${doctorSection()}${page.slice(end)}`
+}
+
 if (import.meta.main) {
-  const wanted = renderLogs()
-  if (!process.argv.includes('--check')) {
-    await writeFile(logsPage, wanted)
-  } else if ((await readFile(logsPage, 'utf8').catch(() => '')) !== wanted) {
-    process.stderr.write('docs/LOGS.md is out of date: run `npm run docs`.\n')
-    process.exitCode = 1
+  const check = process.argv.includes('--check')
+  const pages = [
+    { name: 'docs/LOGS.md', path: logsPage, render: renderLogs },
+    { name: 'docs/OPERATIONS.md', path: operationsPage, render: renderOperations },
+  ]
+  for (const { name, path, render } of pages) {
+    const there = await readFile(path, 'utf8').catch(() => '')
+    const wanted = render(there)
+    if (!check) await writeFile(path, wanted)
+    else if (there !== wanted) {
+      process.stderr.write(`${name} is out of date: run \`npm run docs\`.\n`)
+      process.exitCode = 1
+    }
   }
 }

@@ -14,6 +14,8 @@ import { requireSchema } from './schema.ts'
 
 export interface Session {
   readonly config: Config
+  /** Whether a pooler stands in front of a database. */
+  readonly isPooled: { state(): Promise<boolean>; source(): Promise<boolean> }
   /** Spillway's own tables, at the schema of this version. */
   readonly sql: Sql
   /** The audit tables. */
@@ -53,6 +55,7 @@ export async function withSession<T>(
       work({
         config,
         sql: state,
+        isPooled: { state: () => route.pooled(), source: () => sourceRoute.pooled() },
         async source() {
           sourceSql ??= openSource(sourceUrl, pool, sourceRoute)
           const connected = sourceSql

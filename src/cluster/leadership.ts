@@ -15,7 +15,7 @@ import type { Route } from '../db/pooler.ts'
 import type { Log } from '../telemetry/log.ts'
 
 /** Beside the migrations' lock; any two constants that nothing else in the database takes. */
-const leadershipLock = 0x5917_1a42
+export const leadershipLock = 0x5917_1a42
 const askAgainMs = 500
 const heartbeatMs = 2_000
 /** A session that does not answer is as good as gone: another daemon may have the lock already. */

@@ -16,11 +16,11 @@ export interface TestCluster {
   start(): Promise<void>
 }
 
-/** Stopped and removed at the end of the test or file. */
-export async function startCluster(): Promise<TestCluster> {
+/** Stopped and removed at the end of the test or file. `durable`: with the settings of a real one. */
+export async function startCluster({ durable = false } = {}): Promise<TestCluster> {
   const binaries = await testBinaries()
   const directory = join(testRoot, `cluster-${process.pid}-${randomBytes(4).toString('hex')}`)
-  const options = { directory, durable: false, binaries }
+  const options = { directory, durable, binaries }
   let server: EmbeddedServer = await startEmbedded(options)
   whenDone(async () => {
     await server.stop('immediate')

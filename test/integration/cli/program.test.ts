@@ -30,6 +30,7 @@ const commands = [
   ...['list', 'add', 'test', 'enable', 'disable'].map((command) => ['destinations', command]),
   ['sources'],
   ...['list', 'add'].map((command) => ['sources', command]),
+  ['doctor'],
 ]
 
 describe('the program', () => {
@@ -54,6 +55,7 @@ describe('the program', () => {
       ['demo', '--seconds', '0'],
       ['demo', '--seconds', 'ten'],
       ['migrate', 'extra'],
+      ['doctor', 'extra'],
     ].map((args) => ({ args })),
   )('$args is bad usage', async ({ args }) => {
     const ran = await spillway(args, { env: {} })
@@ -63,11 +65,7 @@ describe('the program', () => {
 })
 
 describe('a command without its schema', () => {
-  const reading = [
-    ['destinations', 'list'],
-    ['destinations', 'test', '1'],
-    ['sources', 'list'],
-  ]
+  const reading = [['destinations', 'list'], ['destinations', 'test', '1'], ['sources', 'list'], ['doctor']]
 
   test('says to migrate, and works after that', async () => {
     const empty = await createTestDatabase({ empty: true })
