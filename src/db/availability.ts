@@ -57,6 +57,11 @@ export function isCancelled(error: unknown): boolean {
   return errorCode(error) === '57014'
 }
 
+/** Row level security. The code is that of a missing privilege, the words are the server's language: PostgreSQL's function tells. */
+export function isAboutPolicy(error: unknown): boolean {
+  return error instanceof Error && 'routine' in error && error.routine === 'check_enable_rls'
+}
+
 /** Two statements stood in each other's way. The database is there, and waiting for it is no outage. */
 const contentionCodes = new Set(['40001', '40P01', '55P03'])
 

@@ -12,7 +12,8 @@ import { readIncarnation } from './incarnation.ts'
 import {
   checkSequences,
   inheritorsOf,
-  readInheritors,
+  type Part,
+  readParts,
   readSequences,
   type Sequence,
   sequencesOf,
@@ -73,11 +74,13 @@ export async function resolveSource(sql: SourceSql, definition: SourceDefinition
   }
   if (definition.orgColumn !== null) requireColumn(definition, columns, 'org_column', definition.orgColumn)
   for (const name of definition.excludeColumns) requireColumn(definition, columns, 'exclude_columns', name)
+  const parts = await readParts(sql, relation.oid)
+  await refuseUnreadableColumns(sql, definition, columns, relation.oid)
   if (idColumn.nullable) await refuseRowsWithoutId(sql, definition, relation.name)
   const fenced =
     definition.ordering === 'xact'
       ? checkTransactions(definition, columns, relation.name)
-      : await findFence(sql, definition, idColumn, { ...relation, oid: relation.oid })
+      : await findFence(sql, definition, idColumn, { ...relation, oid: relation.oid }, parts)
   const { cluster, incarnation } = await readIncarnation(sql, relation.oid, fenced.sequences)
   const excluded = new Set(definition.excludeColumns)
   const sequence = fenced.sequences.find(({ feeds }) => feeds === 't')
@@ -91,6 +94,7 @@ export async function resolveSource(sql: SourceSql, definition: SourceDefinition
     incarnation,
     allColumns: columns,
     columns: columns.filter(({ name }) => !excluded.has(name)),
+    parts,
     fence: fenced.fence,
     fenceRelations: fenced.relations,
     readableSequence: sequence?.readable === 't' ? sequence.oid : undefined,
@@ -110,6 +114,7 @@ async function findFence(
   definition: SourceDefinition,
   idColumn: CatalogColumn,
   relation: RelationRow & { readonly oid: string },
+  parts: readonly Part[],
 ): Promise<Fenced> {
   const { logType } = definition
   if (!integerTypes.has(idColumn.type)) {
@@ -128,7 +133,35 @@ async function findFence(
   checkSequences(definition, idColumn.defaultExpression, sequences)
   return sequences.length > 0
     ? { fence: 'sequence', relations: sequences.map(({ oid }) => oid), sequences }
-    : { fence: 'table', relations: await readInheritors(sql, relation.oid), sequences }
+    : { fence: 'table', relations: parts.map(({ oid }) => oid), sequences }
+}
+
+/** Said before a page is read in vain: a column that was added later, or was never granted. */
+async function refuseUnreadableColumns(
+  sql: SourceSql,
+  { logType, excludeColumns, idColumn, orgColumn, timestampColumn, xactColumn }: SourceDefinition,
+  columns: readonly CatalogColumn[],
+  relation: string,
+): Promise<void> {
+  const named = [idColumn, orgColumn, timestampColumn, xactColumn]
+  const needed = columns.filter(({ name }) => named.includes(name) || !excludeColumns.includes(name))
+  const rows = await sql.query<{ name: string; relation: string; role: string }>(
+    `SELECT quote_ident(a.attname) AS name, $1::oid::regclass::text AS relation, quote_ident(current_user) AS role
+     FROM pg_attribute a
+     WHERE a.attrelid = $1::oid AND a.attname::text IN (SELECT jsonb_array_elements_text($2::text::jsonb))
+       AND NOT has_column_privilege($1::oid, a.attnum, 'SELECT') ORDER BY a.attnum`,
+    [relation, JSON.stringify(needed.map(({ name }) => name))],
+  )
+  const [first] = rows
+  if (!first) return
+  const list = rows.map(({ name }) => name).join(', ')
+  const all = rows.length === needed.length
+  throw new SourceError(
+    `source ${logType}: permission denied: the role ${first.role} may not read ${all ? first.relation : `${list} of ${first.relation}`}`,
+    all
+      ? `GRANT SELECT ON ${first.relation} TO ${first.role}.`
+      : `GRANT SELECT (${list}) ON ${first.relation} TO ${first.role}, or name what is not to be read in sources.exclude_columns.`,
+  )
 }
 
 /** A row without an id has no place in the order, and would be passed over. */

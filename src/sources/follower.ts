@@ -13,7 +13,14 @@ import {
 } from './observer.ts'
 import type { Position } from './position.ts'
 import type { Oldest, Reader } from './reader.ts'
-import { type Memory, type Rewind, rewindOfIds, rewindOfTransactions, type Trace } from './rewind.ts'
+import {
+  type Memory,
+  partsSince,
+  type Rewind,
+  rewindOfIds,
+  rewindOfTransactions,
+  type Trace,
+} from './rewind.ts'
 import type { Source } from './source.ts'
 import { IdTracker, type Tracker, TransactionTracker } from './tracker.ts'
 
@@ -46,19 +53,22 @@ export interface FollowerOptions {
 export function follow({ sql, source, reader, memory }: FollowerOptions): Follower {
   const now = { cluster: source.cluster, incarnation: source.incarnation }
   const holds = () => anchorHolds(source, reader, memory)
+  const attached = () => findAttachedRow(source, reader, memory)
   return source.definition.ordering === 'id'
     ? new Following(
         source,
         observeIds(sql, source),
         new IdTracker(memory.horizon),
-        async (seen) => rewindOfIds(memory, { ...now, ...seen }, await holds()),
+        async (seen) => rewindOfIds(memory, { ...now, ...seen }, await holds()) ?? (await attached()),
         (seen) => seen.lastDrawn,
       )
     : new Following<TransactionsLook>(
         source,
         observeTransactions(sql, source, reader.firstRow),
         new TransactionTracker(),
-        async (seen) => rewindOfTransactions(memory, { ...now, nextXact: seen.nextXact }, await holds()),
+        async (seen) =>
+          rewindOfTransactions(memory, { ...now, nextXact: seen.nextXact }, await holds()) ??
+          (await attached()),
         () => undefined,
       )
 }
@@ -68,6 +78,23 @@ async function anchorHolds(source: Source, reader: Reader, { trace }: Memory): P
   if (!trace?.anchor || trace.incarnation === source.incarnation) return true
   const there = await reader.anchor(trace.anchor.position)
   return there?.position === trace.anchor.position && there.stamp === trace.anchor.stamp
+}
+
+/** A partition that was filled first and attached later brings rows below what was read. */
+async function findAttachedRow(source: Source, reader: Reader, memory: Memory): Promise<Rewind> {
+  const oids = partsSince(
+    memory,
+    source.parts.map(({ oid }) => oid),
+  )
+  const read = memory.horizon ?? memory.cursor
+  if (read === undefined) return undefined
+  for (const { oid, name } of source.parts) {
+    const row = oids.includes(oid) ? await reader.rowIn(name, read) : undefined
+    if (row !== undefined) {
+      return `the partition ${name} was attached with rows such as ${row}, and the table was read up to ${read}`
+    }
+  }
+  return undefined
 }
 
 class Following<Seen extends Observation> implements Follower {

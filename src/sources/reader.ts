@@ -238,6 +238,16 @@ export class Reader {
     return row ?? null
   }
 
+  /** The position of some row of a partition up to a position; undefined when there is none. */
+  async rowIn(partition: string, upTo: Position): Promise<Position | undefined> {
+    const { bind, parameters } = binding()
+    const [row] = await this.#sql.query<{ position: string }>(
+      `SELECT ${this.#position} AS position FROM ${partition} t WHERE ${this.#order.upTo(upTo, bind)} LIMIT 1`,
+      parameters,
+    )
+    return row?.position
+  }
+
   /**
    * Tenants with rows in a range, null among them for rows of none. Undefined when it holds too many rows to
    * ask: anybody may have some.

@@ -29,6 +29,8 @@ export interface Trace {
   readonly lastDrawn?: string | null | undefined
   /** The highest row, when it was last looked up. */
   readonly anchor?: Anchor | null | undefined
+  /** OIDs of the table and its partitions. */
+  readonly parts?: readonly string[] | undefined
   /** The lowest row. */
   readonly oldest?: Position | null | undefined
 }
@@ -68,6 +70,16 @@ export function rewindOfIds(
       : undefined
   }
   return setBack(trace.lastDrawn, now.lastDrawn, read) ?? moved(trace, now, anchorHolds, read)
+}
+
+/** Partitions that the table did not have: their rows may lie at positions that were read already. */
+export function partsSince({ cursor, trace }: Memory, now: readonly string[]): readonly string[] {
+  const before = trace?.parts
+  const [table] = now
+  // Another table, or nobody who has read it.
+  if (cursor === undefined || before === undefined || table === undefined || !before.includes(table))
+    return []
+  return now.filter((oid) => !before.includes(oid))
 }
 
 /** Judged at every look after that. */

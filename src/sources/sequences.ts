@@ -73,9 +73,20 @@ export function readSequences(sql: SourceSql, relation: string, column: string):
   )
 }
 
-export async function readInheritors(sql: SourceSql, relation: string): Promise<string[]> {
-  const rows = await sql.query<{ oid: string }>(inheritorsOf('$1::oid'), [relation])
-  return rows.map(({ oid }) => oid)
+/** A table that the source's rows are in. */
+export interface Part {
+  readonly oid: string
+  /** Safe to put into SQL. */
+  readonly name: string
+}
+
+/** The table itself first. */
+export async function readParts(sql: SourceSql, relation: string): Promise<Part[]> {
+  return sql.query<Part>(
+    `SELECT i.oid, i.oid::regclass::text AS name FROM (${inheritorsOf('$1::oid')}) AS i(oid)
+     ORDER BY i.oid <> $1::oid, i.oid`,
+    [relation],
+  )
 }
 
 /** Throws `SourceError` where ids do not rise in the order in which they are drawn. */

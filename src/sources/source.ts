@@ -1,5 +1,6 @@
 /** A source as it is registered (`SourceDefinition`) and as it was found in the database (`Source`). */
 import type { Column } from '../events/columns.ts'
+import type { Part } from './sequences.ts'
 
 export interface SourceDefinition {
   readonly logType: string
@@ -37,6 +38,8 @@ export interface Source {
    * (rewind.ts).
    */
   readonly incarnation: string
+  /** The table and its partitions, the table first. */
+  readonly parts: readonly Part[]
   readonly allColumns: readonly Column[]
   /** What the events carry, in the table's order: all but the excluded ones. */
   readonly columns: readonly Column[]

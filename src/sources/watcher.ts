@@ -9,7 +9,7 @@
  * the table was is open to all that write now.
  */
 import { sleep } from '../clock.ts'
-import { type Availability, errorCode, isCancelled, isTransient } from '../db/availability.ts'
+import { type Availability, errorCode, isAboutPolicy, isCancelled, isTransient } from '../db/availability.ts'
 import type { SourceSql } from '../db/client.ts'
 import { SourceError, SourceRewoundError } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -185,6 +185,7 @@ export class Watcher {
     this.#trace = {
       cluster: source.cluster,
       incarnation: source.incarnation,
+      parts: source.parts.map(({ oid }) => oid),
       lastDrawn,
       anchor: this.#anchor?.row,
       oldest,
@@ -259,7 +260,9 @@ function describe(error: unknown, logType: string): { message: string; hint: str
   if (errorCode(error) === '42501') {
     return {
       message: `source ${logType}: ${message}`,
-      hint: "GRANT SELECT on the table to the daemon's role.",
+      hint: isAboutPolicy(error)
+        ? 'No policy may apply to the role, or rows would be hidden and lost: ALTER ROLE … BYPASSRLS.'
+        : "GRANT SELECT on the table to the daemon's role.",
     }
   }
   return {

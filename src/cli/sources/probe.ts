@@ -1,5 +1,5 @@
 /** Whether a source can be read as it is registered: found in the catalogue, and its columns open to this role. */
-import { errorCode } from '../../db/availability.ts'
+import { errorCode, isAboutPolicy } from '../../db/availability.ts'
 import type { SourceSql } from '../../db/client.ts'
 import { SourceError } from '../../errors.ts'
 import { quoteIdentifier } from '../../events/columns.ts'
@@ -41,11 +41,6 @@ export async function qualifiedName(sql: SourceSql, relation: string): Promise<s
 }
 
 const insufficientPrivilege = '42501'
-
-/** The code is that of a missing privilege and the words are the server's language: PostgreSQL's function tells. */
-function isAboutPolicy(error: unknown): boolean {
-  return error instanceof Error && 'routine' in error && error.routine === 'check_enable_rls'
-}
 
 /** Not a name at all: invalid_name, syntax_error, or one with another database's in front. */
 function isAboutName(error: unknown): boolean {

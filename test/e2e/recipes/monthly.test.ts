@@ -105,7 +105,7 @@ it(
     ).toMatchObject({ level: 'warn', log_type: 'audit' })
     const { rows } = await page.step()
     expect(rows?.map(({ to_position }) => to_position)).toContain(String(unsent.at(-1)?.data.id))
-    await page.followTo('spillway doctor')
+    await page.finish()
     await page.daemon.stop()
   },
   timeoutMs,

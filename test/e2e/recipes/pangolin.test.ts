@@ -93,7 +93,7 @@ it(
       event_count: null,
       reason: 'deleted_at_source',
     })
-    await page.followTo('spillway doctor')
+    await page.finish()
     await page.daemon.stop()
   },
   timeoutMs,

@@ -78,7 +78,7 @@ it(
     await page.daemon.logged('events.deleted_at_source', ({ name }) => name === 'acme')
     const { rows } = await page.step()
     expect(rows?.[0]).toMatchObject({ log_type: 'audit', event_count: null })
-    await page.followTo('spillway doctor')
+    await page.finish()
     await page.daemon.stop()
   },
   timeoutMs,

@@ -72,7 +72,7 @@ it(
     await page.daemon.logged('events.deleted_at_source', ({ name }) => name === 'account 42')
     const { rows } = await page.step()
     expect(rows?.map(({ to_position }) => to_position)).toContain(String(unsent?.data.id))
-    await page.followTo('spillway doctor')
+    await page.finish()
     await page.daemon.stop()
   },
   timeoutMs,

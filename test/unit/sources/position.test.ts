@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { comparePositions, origin } from '../../../src/sources/position.ts'
+import {
+  comparePositions,
+  laterOf,
+  origin,
+  parseXactPosition,
+  placeBefore,
+  xactPosition,
+} from '../../../src/sources/position.ts'
 
 const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n })
 const nearby = int64.chain((base) =>
@@ -21,4 +28,36 @@ test('positions are ordered as the numbers they are, all the way to the limits o
 test('the origin lies before the first id of a sequence and beyond any below zero', () => {
   expect(comparePositions(origin, '1')).toBeLessThan(0)
   expect(comparePositions(origin, '-1')).toBeGreaterThan(0)
+})
+
+const xact = fc.bigInt({ min: 3n, max: 2n ** 64n - 1n })
+const key = fc.string({ unit: 'binary', maxLength: 8 })
+
+test('positions of transactions are ordered by transaction first, then by key', () => {
+  fc.assert(
+    fc.property(xact, xact, key, key, (a, b, one, other) => {
+      const [first, second] = [xactPosition(String(a), one, false), xactPosition(String(b), other, false)]
+      const keys = Buffer.compare(Buffer.from(`${one}`), Buffer.from(`${other}`))
+      const expected = a < b ? -1 : a > b ? 1 : keys
+      expect(Math.sign(comparePositions(first, second))).toBe(expected)
+      expect(parseXactPosition(first)).toEqual({ xact: String(a), key: one })
+      // Before all rows of its transaction, and beyond all of earlier ones.
+      expect(comparePositions(String(a), first)).toBeLessThan(0)
+      expect(comparePositions(placeBefore(first), first)).toBeLessThan(0)
+      expect(laterOf(String(a + 1n), first)).toBe(String(a + 1n))
+    }),
+    { seed: 3, numRuns: 1_000 },
+  )
+})
+
+test('keys that are numbers are ordered as numbers, also below zero', () => {
+  const keys = ['-12', '-2', '0', '9', '10', '9223372036854775807']
+  const positions = keys.map((number) => xactPosition('812', number, true))
+  expect([...positions].reverse().sort(comparePositions)).toEqual(positions)
+  expect(parseXactPosition(positions[0] ?? '')).toEqual({ xact: '812', key: '-12' })
+})
+
+test('the place before an id is one less', () => {
+  expect(placeBefore('42')).toBe('41')
+  expect(placeBefore('-42')).toBe('-43')
 })
