@@ -60,7 +60,7 @@ jq -s 'map(select(.event == "destination.delivered")) | group_by(.name) | map({n
 jq -c 'select(.event == "backlog.abandoned" or .event == "events.skipped" or .event == "event.dead_lettered")' spillway.log
 
 # Who holds the horizon back
-jq -r 'select(.event == "horizon.stalled") | "\\(.log_type) pid \\(.holder_pid) \\(.application_name) \\(.state) for \\(.stalled_for_ms / 1000) s"' spillway.log
+jq -r 'select(.event == "horizon.stalled") | "\\(.log_type) \\(.holder) for \\(.stalled_for_ms / 1000) s"' spillway.log
 \`\`\`
 
 Worth an alert: \`daemon.failed\`, \`backlog.abandoned\`, \`backlog.held\`, \`events.skipped\`, \`destination.gone\`,

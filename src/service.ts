@@ -17,8 +17,10 @@ import { deliveryDefaults } from './destinations/delivery-settings.ts'
 import type { DestinationRules } from './destinations/destination.ts'
 import { DatabaseClock, Registry, type RegistryChanges } from './destinations/registry.ts'
 import { type ClosableHttpClient, createHttpClient } from './egress/http-client.ts'
+import { DatabaseDiagnosis } from './sources/diagnosis.ts'
 import { Floors } from './sources/floors.ts'
 import { HorizonStore } from './sources/horizon-store.ts'
+import { Notifications } from './sources/notifications.ts'
 import type { Position } from './sources/position.ts'
 import type { Trace } from './sources/rewind.ts'
 import type { SourceDefinition } from './sources/source.ts'
@@ -63,6 +65,7 @@ export class Service {
   readonly #horizons: HorizonStore
   readonly #http: ClosableHttpClient = createHttpClient()
   readonly #sources: SourceSet
+  readonly #notifications: Notifications
   readonly #fleet: Fleet
   readonly #registry: Registry
   readonly #scan: DueScan
@@ -72,13 +75,14 @@ export class Service {
   constructor(options: ServiceOptions) {
     const { config, databaseUrl, route, pooled, log, availability } = options
     const sourceUrl = config.sourceDatabaseUrl ?? databaseUrl
+    const sourceRoute = sourceUrl === databaseUrl ? route : new Route(sourceUrl, 'source', log)
     this.#options = options
     this.#types = new Map(options.types.map((type) => [type.type, type]))
     this.#sql = connectState(databaseUrl, { applicationName: 'spillway', max: statePoolSize, pooled })
     this.#sourceSql = openSource(
       sourceUrl,
       { applicationName: 'spillway reader', max: sourcePoolSize },
-      sourceUrl === databaseUrl ? route : new Route(sourceUrl, 'source', log),
+      sourceRoute,
     )
     this.#sourceAvailability = new Availability(log, 'source')
     this.#horizons = new HorizonStore(this.#sql)
@@ -88,6 +92,7 @@ export class Service {
       availability: this.#sourceAvailability,
       log,
       pollIntervalMs: config.pollIntervalMs,
+      diagnosis: new DatabaseDiagnosis(this.#sourceSql),
       recall: (definition) =>
         availability.retry(() => this.#horizons.recall(definition), this.#stopping.signal),
       remember: (definition, horizon, trace) => this.#remember(definition, horizon, trace),
@@ -97,6 +102,13 @@ export class Service {
         this.#scan.request()
       },
       onReread: (logType) => this.#fleet.reread(logType),
+      onHinted: (logType, hinted) => this.#notifications.setHinted(logType, hinted),
+    })
+    this.#notifications = new Notifications({
+      url: sourceUrl,
+      log,
+      mayListen: async () => !(await sourceRoute.pooled()),
+      onHint: (logType) => this.#sources.hint(logType),
     })
     this.#fleet = new Fleet({
       store: new DeliveryStore(this.#sql),
@@ -156,7 +168,11 @@ export class Service {
     await availability.retry(() => this.#horizons.saveSeparateSource(separate), signal)
     this.#floors = new Floors(await availability.retry(() => this.#horizons.floors(), signal))
     await this.#registry.poll(signal)
-    this.#loops = Promise.all([this.#registry.run(signal), this.#scan.run(signal)])
+    this.#loops = Promise.all([
+      this.#registry.run(signal),
+      this.#scan.run(signal),
+      this.#notifications.run(signal),
+    ])
   }
 
   /** Rejects when a loop fails for a reason that waiting does not mend. */

@@ -4,6 +4,7 @@
  */
 import type { SourceSql } from '../db/client.ts'
 import { SourceRewoundError } from '../errors.ts'
+import type { HolderQuestion } from './holders.ts'
 import {
   type Observation,
   type Observe,
@@ -30,7 +31,14 @@ export type Sight =
   | { readonly kind: 'changed' }
   /** The server took transactions back: start anew, from the cursors. */
   | { readonly kind: 'anew' }
-  | { readonly kind: 'seen'; readonly moved: boolean; readonly oldest: Oldest; readonly lastDrawn: Drawn }
+  | {
+      readonly kind: 'seen'
+      readonly moved: boolean
+      readonly oldest: Oldest
+      readonly lastDrawn: Drawn
+      /** The table has the trigger that tells of its rows. */
+      readonly hinted: boolean
+    }
 
 type Drawn = Trace['lastDrawn']
 
@@ -39,6 +47,10 @@ export interface Follower {
   readonly position: Position | undefined
   /** Rows wait beyond the horizon. */
   readonly pending: boolean
+  /** Rows may wait, and only the table itself tells whether they do (`Reader.hasRowsAfter`). */
+  readonly mayWait: boolean
+  /** What tells who holds the horizon back. */
+  readonly heldBy: HolderQuestion
   /** Throws `SourceRewoundError` when the source went back in time. The first look takes a fence. */
   look(takeFence: boolean): Promise<Sight>
 }
@@ -127,6 +139,14 @@ class Following<Seen extends Observation> implements Follower {
     return this.#tracker.pending
   }
 
+  get mayWait(): boolean {
+    return this.#tracker.mayWait
+  }
+
+  get heldBy(): HolderQuestion {
+    return this.#tracker.heldBy
+  }
+
   async look(takeFence: boolean): Promise<Sight> {
     const seen = await this.#observe()
     if (seen.fingerprint !== this.#source.fingerprint) return { kind: 'changed' }
@@ -139,7 +159,7 @@ class Following<Seen extends Observation> implements Follower {
       if (verdict !== 'good') this.#refuse(verdict.lost)
     }
     const moved = this.#tracker.take(seen, takeFence)
-    return { kind: 'seen', moved, oldest: seen.oldest, lastDrawn: this.#drawn(seen) }
+    return { kind: 'seen', moved, oldest: seen.oldest, lastDrawn: this.#drawn(seen), hinted: seen.hinted }
   }
 
   #refuse(rewind: Rewind): void {

@@ -60,6 +60,11 @@ export class Horizon {
     return this.#fences.length > 0
   }
 
+  /** Whom the oldest fence waits for: virtual transactions. */
+  get waitingFor(): readonly string[] {
+    return [...(this.#fences[0]?.waitingFor.keys() ?? [])]
+  }
+
   /**
    * Takes in what one statement saw. `takeFence` asks for a new fence at its highest id; without it only
    * the pending ones are looked after. Returns whether the horizon moved.

@@ -5,6 +5,7 @@
 import type { SourceSql } from '../db/client.ts'
 import { quoteIdentifier } from '../events/columns.ts'
 import { sourceFingerprint } from './catalog.ts'
+import { hasHint } from './hint-trigger.ts'
 import type { Holder } from './horizon.ts'
 import type { Position } from './position.ts'
 import type { Oldest } from './reader.ts'
@@ -14,6 +15,8 @@ interface Look {
   /** Differs from `Source.fingerprint` when the source has to be looked up again. */
   readonly fingerprint: string
   readonly oldest: Oldest
+  /** The table has the trigger that tells of its rows. */
+  readonly hinted: boolean
 }
 
 /** Of a source with the ordering `id`. */
@@ -32,8 +35,8 @@ export interface TransactionsLook extends Look {
   readonly oldestOpen: string
   /** After the newest transaction that had ended. */
   readonly nextXact: string
-  /** Rows of transactions from `oldestOpen` on are there, and may not be read yet. */
-  readonly waiting: boolean
+  /** Rows of transactions from `oldestOpen` on are there, and may not be read yet; undefined where it was not asked. */
+  readonly waiting: boolean | undefined
 }
 
 export type Observation = IdsLook | TransactionsLook
@@ -53,12 +56,13 @@ export function observeIds(sql: SourceSql, source: Source): Observe<IdsLook> {
               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
               AND l.relation IN (${source.fenceRelations.join(', ')}))::text AS holders,
            ${readableSequence === undefined ? 'NULL' : `pg_sequence_last_value(${readableSequence})`} AS drawn,
-           ${sourceFingerprint(source, { relation: '$1::text', idColumn: '$2::name' })} AS fingerprint`
+           ${asideFromRows(source)}`
   return async () => {
     const [row] = await sql.query<IdsRow>(statement, [relation, idColumn], { prepare: true })
     return {
       ordering: 'id',
       fingerprint: row?.fingerprint ?? '',
+      hinted: row?.hinted === 't',
       highest: row?.highest ?? null,
       oldest: source.ordered ? (row?.oldest ?? null) : undefined,
       // PostgreSQL built this text one statement ago.
@@ -68,12 +72,22 @@ export function observeIds(sql: SourceSql, source: Source): Observe<IdsLook> {
   }
 }
 
-interface IdsRow {
+/** What every look asks of the catalogue; its parameters are the relation's name and the id column's. */
+function asideFromRows(source: Source): string {
+  return `${sourceFingerprint(source, { relation: '$1::text', idColumn: '$2::name' })} AS fingerprint,
+          ${hasHint('to_regclass($1::text)', source.definition.logType)} AS hinted`
+}
+
+interface AsideRow {
+  readonly fingerprint: string
+  readonly hinted: string
+}
+
+interface IdsRow extends AsideRow {
   readonly highest: string | null
   readonly oldest: string | null
   readonly holders: string | null
   readonly drawn: string | null
-  readonly fingerprint: string
 }
 
 /** `firstRow` is the statement that finds the position of the table's first row. */
@@ -88,9 +102,9 @@ export function observeTransactions(
   const waiting = `EXISTS (SELECT FROM ${source.relation} t WHERE ${xact} >= pg_snapshot_xmin(s.snapshot))`
   const statement = `
     SELECT pg_snapshot_xmin(s.snapshot) AS oldest_open, pg_snapshot_xmax(s.snapshot) AS next_xact,
-           ${source.ordered ? waiting : 'false'} AS waiting,
+           ${source.ordered ? waiting : 'NULL'} AS waiting,
            ${source.ordered ? `(${firstRow})` : 'NULL'} AS oldest,
-           ${sourceFingerprint(source, { relation: '$1::text', idColumn: '$2::name' })} AS fingerprint
+           ${asideFromRows(source)}
     FROM (SELECT pg_current_snapshot() AS snapshot) s`
   return async () => {
     const [row] = await sql.query<TransactionsRow>(statement, [relation, idColumn], { prepare: true })
@@ -98,18 +112,18 @@ export function observeTransactions(
     return {
       ordering: 'xact',
       fingerprint: row.fingerprint,
+      hinted: row.hinted === 't',
       oldest: source.ordered ? row.oldest : undefined,
       oldestOpen: row.oldest_open,
       nextXact: row.next_xact,
-      waiting: row.waiting === 't',
+      waiting: row.waiting === null ? undefined : row.waiting === 't',
     }
   }
 }
 
-interface TransactionsRow {
+interface TransactionsRow extends AsideRow {
   readonly oldest_open: string
   readonly next_xact: string
-  readonly waiting: string
+  readonly waiting: string | null
   readonly oldest: string | null
-  readonly fingerprint: string
 }

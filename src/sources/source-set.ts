@@ -43,6 +43,11 @@ export class SourceSet {
     )
   }
 
+  /** There may be new rows of a log type. */
+  hint(logType: string): void {
+    this.#entries.get(logType)?.watcher.hint()
+  }
+
   /** The watcher of a log type, or a view of nothing; asked anew each time, since sources come and go. */
   view(logType: string) {
     const find = () => this.#entries.get(logType)?.watcher ?? nothing

@@ -2,6 +2,7 @@
  * What a watcher keeps of a source between two looks: the horizon (I2), and enough to notice that the source
  * went back in time (rewind.ts). One for each ordering. Takes in observations; asks nothing itself.
  */
+import type { HolderQuestion } from './holders.ts'
 import { Horizon } from './horizon.ts'
 import type { IdsLook, Observation, TransactionsLook } from './observer.ts'
 import { comparePositions, origin, type Position } from './position.ts'
@@ -15,6 +16,10 @@ export interface Tracker<Seen extends Observation = Observation> {
   readonly position: Position | undefined
   /** Rows wait that may not be read yet: looking again soon is worth it. */
   readonly pending: boolean
+  /** Rows may wait, and only the table itself tells whether they do. */
+  readonly mayWait: boolean
+  /** What tells who holds the horizon back. */
+  readonly heldBy: HolderQuestion
   /** Whether the source went back since the last look: `lost` may be passed over, with the figures. */
   judge(seen: Seen): Verdict
   /** Takes in a look; with `takeFence` it may become a new fence. Returns whether the horizon moved. */
@@ -24,6 +29,7 @@ export interface Tracker<Seen extends Observation = Observation> {
 }
 
 export class IdTracker implements Tracker<IdsLook> {
+  readonly mayWait = false
   readonly #horizon: Horizon
   #before: IdsLook | undefined
 
@@ -38,6 +44,10 @@ export class IdTracker implements Tracker<IdsLook> {
 
   get pending(): boolean {
     return this.#horizon.pending
+  }
+
+  get heldBy(): HolderQuestion {
+    return { kind: 'members', transactions: this.#horizon.waitingFor }
   }
 
   judge(seen: IdsLook): Verdict {
@@ -61,6 +71,7 @@ export class IdTracker implements Tracker<IdsLook> {
 export class TransactionTracker implements Tracker<TransactionsLook> {
   #position: Position | undefined
   #waiting = false
+  #mayWait = false
 
   get position(): Position | undefined {
     return this.#position
@@ -70,13 +81,23 @@ export class TransactionTracker implements Tracker<TransactionsLook> {
     return this.#waiting
   }
 
+  get mayWait(): boolean {
+    return this.#mayWait
+  }
+
+  get heldBy(): HolderQuestion {
+    return { kind: 'oldest', xact: this.#position ?? origin }
+  }
+
   /** A crash takes back transactions of which nothing had reached the disk; others get their numbers. */
   judge({ nextXact }: TransactionsLook): Verdict {
     return this.#position !== undefined && comparePositions(nextXact, this.#position) < 0 ? 'anew' : 'good'
   }
 
-  take({ oldestOpen, waiting }: TransactionsLook): boolean {
-    this.#waiting = waiting
+  take({ oldestOpen, nextXact, waiting }: TransactionsLook): boolean {
+    this.#waiting = waiting === true
+    // Where no transaction has ended since the oldest open one began, none can have left rows.
+    this.#mayWait = waiting === undefined && comparePositions(nextXact, oldestOpen) > 0
     if (this.#position !== undefined && comparePositions(oldestOpen, this.#position) <= 0) return false
     this.#position = oldestOpen
     return true
@@ -84,5 +105,6 @@ export class TransactionTracker implements Tracker<TransactionsLook> {
 
   reset(): void {
     this.#waiting = false
+    this.#mayWait = false
   }
 }

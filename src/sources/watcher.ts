@@ -2,29 +2,34 @@
  * One watcher per source: finds the table, moves the horizon, and says which tenants have new rows.
  *
  * States: *resolving* (the table is looked up; while that fails the source is invalid, said once, and
- * tried again every few seconds; a source that went back in time is one of these) → *watching* (a fence every poll interval; while fences are pending the
- * lock table is looked at much more often, but no new fence is taken, so that batches do not shrink).
+ * tried again every few seconds; a source that went back in time is one of these) → *watching* (how often, pace.ts says).
  * A lost connection drops the pending fences and keeps the horizon, which stays true (I2). So does a change
  * of the table or its sequence: the source is looked up again before the next fence, because a fence on what
  * the table was is open to all that write now.
  */
-import { sleep } from '../clock.ts'
+import { Bell, sleep } from '../clock.ts'
 import { type Availability, errorCode, isAboutPolicy, isCancelled, isTransient } from '../db/availability.ts'
 import type { SourceSql } from '../db/client.ts'
 import { SourceError, SourceRewoundError } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import { resolveSource } from './catalog.ts'
+import type { Diagnosis } from './diagnosis.ts'
 import { type Follower, follow, type Sight } from './follower.ts'
+import { Pace } from './pace.ts'
 import type { Position } from './position.ts'
 import { type Oldest, Reader } from './reader.ts'
 import type { Anchor, Memory, Trace } from './rewind.ts'
 import type { Source, SourceDefinition } from './source.ts'
+import { type StallPolicy, StallWatch, stallPolicy } from './stall.ts'
 
 export interface WatcherDeps {
   readonly sql: SourceSql
   readonly availability: Availability
   readonly log: Log
   readonly pollIntervalMs: number
+  readonly diagnosis: Diagnosis
+  /** When to say that the horizon stands still; by default as `stallPolicy` says. */
+  readonly stall?: StallPolicy
   /** How far the source was read by former runs. */
   recall(definition: SourceDefinition): Promise<Memory>
   /** For the next run; it must not fail the reading. */
@@ -35,12 +40,13 @@ export interface WatcherDeps {
   onReady(logType: string): void
   /** Nothing is known any more of what lies after the cursors: it has to be read again. */
   onReread(logType: string): void
+  /** Whether the table has the trigger that tells of its rows: when that is known, and when it changes. */
+  onHinted(logType: string, hinted: boolean): void
 }
 
 const retryInvalidMs = 5_000
-/** Looking at pending fences: soon, then less often, since a writer that stays may stay for hours. */
-const firstFenceCheckMs = 5
-const slowestFenceCheckMs = 250
+/** The first time: a table may be in the middle of being replaced. */
+const retrySoonMs = 500
 /** What is remembered only has to be recent. */
 const rememberEveryMs = 1_000
 
@@ -49,6 +55,11 @@ type Seen = Extract<Sight, { kind: 'seen' }>
 export class Watcher {
   readonly definition: SourceDefinition
   readonly #deps: WatcherDeps
+  readonly #stall: StallWatch
+  /** Ends the wait between two looks. */
+  readonly #bell = new Bell()
+  #pace: Pace | undefined
+  #hinted = false
   #reader: Reader | undefined
   #horizon: Position | undefined
   /** Up to where rows have been told of. */
@@ -69,6 +80,9 @@ export class Watcher {
     this.definition = definition
     this.#deps = deps
     this.#problem = problem
+    const { log, diagnosis, stall: policy = stallPolicy } = deps
+    const now = () => performance.now()
+    this.#stall = new StallWatch({ logType: definition.logType, log, diagnosis, policy, now })
   }
 
   /** Undefined while the source is invalid or not looked at yet. */
@@ -95,7 +109,25 @@ export class Watcher {
     return this.#problem
   }
 
+  /** There may be new rows: it looks at once, whenever that was. */
+  hint(): void {
+    this.#pace?.hint()
+    this.#bell.ring()
+  }
+
   async run(signal: AbortSignal): Promise<void> {
+    const wake = () => this.#bell.ring()
+    signal.addEventListener('abort', wake, { once: true })
+    try {
+      await this.#keepWatching(signal)
+    } finally {
+      signal.removeEventListener('abort', wake)
+      this.#stall.stop()
+      this.#tellHinted(false)
+    }
+  }
+
+  async #keepWatching(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
         await this.#watch(signal)
@@ -107,7 +139,7 @@ export class Watcher {
           this.#deps.availability.reportDown(error)
           await sleep(200, signal)
         } else {
-          if (await this.#reportInvalid(error)) await sleep(retryInvalidMs, signal)
+          await sleep(await this.#reportInvalid(error), signal)
         }
       }
     }
@@ -122,26 +154,48 @@ export class Watcher {
     const follower = follow({ sql, source, reader, memory })
     this.#told = memory.horizon
     this.#ready = false
-    let nextFenceAt = performance.now()
-    let fenceCheckMs = firstFenceCheckMs
+    const pace = new Pace(pollIntervalMs, performance.now())
+    this.#pace = pace
     while (!signal.aborted) {
-      const untilFenceMs = nextFenceAt - performance.now()
-      const waitMs = follower.pending ? Math.min(fenceCheckMs, untilFenceMs) : untilFenceMs
-      if (waitMs > 0) await sleep(waitMs, signal)
-      if (signal.aborted) return
-      const takeFence = performance.now() >= nextFenceAt
-      const sight = await follower.look(takeFence)
-      this.#deps.availability.reportUp()
-      if (sight.kind !== 'seen') {
-        this.#reread ||= sight.kind === 'anew'
-        return
+      const waitMs = pace.waitMs(performance.now(), follower.pending)
+      if (waitMs > 0) {
+        await this.#bell.wait(waitMs)
+        continue
       }
-      if (!this.#ready) this.#begin(source, reader)
-      await this.#take(source, follower, sight)
-      fenceCheckMs =
-        sight.moved || takeFence ? firstFenceCheckMs : Math.min(fenceCheckMs * 2, slowestFenceCheckMs)
-      if (takeFence) nextFenceAt = performance.now() + pollIntervalMs
+      const takeFence = pace.begin(performance.now())
+      this.#stall.looks({ source, reader })
+      const moved = await this.#look(source, reader, follower, takeFence).finally(() => this.#stall.looked())
+      if (moved === undefined) return
+      pace.end(performance.now(), takeFence, moved)
     }
+  }
+
+  /** Whether the horizon moved; undefined when the source has to be looked up again. */
+  async #look(
+    source: Source,
+    reader: Reader,
+    follower: Follower,
+    takeFence: boolean,
+  ): Promise<boolean | undefined> {
+    const sight = await follower.look(takeFence)
+    this.#deps.availability.reportUp()
+    if (sight.kind !== 'seen') {
+      this.#reread ||= sight.kind === 'anew'
+      return undefined
+    }
+    if (!this.#ready) this.#begin(source, reader)
+    this.#tellHinted(sight.hinted)
+    await this.#take(source, follower, sight)
+    const { position: horizon, pending, mayWait, heldBy } = follower
+    const waiting = pending || (mayWait ? undefined : false)
+    this.#stall.seen({ horizon, moved: sight.moved, waiting, heldBy }, { source, reader })
+    return sight.moved
+  }
+
+  #tellHinted(hinted: boolean): void {
+    if (this.#hinted === hinted) return
+    this.#hinted = hinted
+    this.#deps.onHinted(this.definition.logType, hinted)
   }
 
   #begin(source: Source, reader: Reader): void {
@@ -230,8 +284,8 @@ export class Watcher {
     await this.#deps.remember(this.definition, horizon, known)
   }
 
-  /** False when nobody has read the source yet, so that it does not matter what it did. */
-  async #reportInvalid(error: unknown): Promise<boolean> {
+  /** Says it once. Returns how long to wait until it is looked at again, in milliseconds. */
+  async #reportInvalid(error: unknown): Promise<number> {
     this.#reader = undefined
     const { logType, relation } = this.definition
     const { message, hint } = describe(error, logType)
@@ -243,14 +297,15 @@ export class Watcher {
       this.#anchor = undefined
       this.#remembered = undefined
       const { cursor } = await this.#deps.recall(this.definition)
-      if (cursor === undefined) return false
+      // Nobody has read the source yet: it does not matter what it did.
+      if (cursor === undefined) return 0
     }
-    if (this.#problem === message) return true
+    if (this.#problem === message) return retryInvalidMs
     this.#problem = message
     if (rewound)
       this.#deps.log.emit('source.rewound', { log_type: logType, relation, problem: message, hint })
     else this.#deps.log.emit('source.invalid', { log_type: logType, problem: message, hint })
-    return true
+    return retrySoonMs
   }
 }
 

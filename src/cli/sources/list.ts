@@ -1,16 +1,18 @@
 /** `spillway sources list`: every registered audit table, and whether it can be read. */
 import { eq } from 'drizzle-orm'
-import type { Sql } from '../../db/client.ts'
+import type { SourceSql, Sql } from '../../db/client.ts'
 import { sourceState, sources } from '../../db/schema.ts'
 import { typed } from '../../db/typed.ts'
 import { SourceError } from '../../errors.ts'
+import { hasHint } from '../../sources/hint-trigger.ts'
 import { type AddCommand, writeJson, writeLine } from '../command.ts'
 import { withSession } from '../session.ts'
 import { printable, renderTable, type TableColumn, terminalWidth } from '../table.ts'
 import { probeSource } from './probe.ts'
 
 type Row = Awaited<ReturnType<typeof select>>[number]
-type ProbedRow = Row & { readonly problem?: SourceError }
+/** `hinted`: whether the table tells of its rows; undefined where it cannot be read. */
+type ProbedRow = Row & { readonly problem?: SourceError; readonly hinted?: boolean }
 
 export const addList: AddCommand = (group, { env, stdout }) => {
   group
@@ -23,7 +25,8 @@ export const addList: AddCommand = (group, { env, stdout }) => {
         const probed: ProbedRow[] = []
         for (const row of await select(sql)) {
           const problem = await problemOf(() => probeSource(sourceSql, { ...row, revision: '' }))
-          probed.push(problem === undefined ? row : { ...row, problem })
+          if (problem) probed.push({ ...row, problem })
+          else probed.push({ ...row, hinted: await isHinted(sourceSql, row) })
         }
         return probed
       })
@@ -60,6 +63,14 @@ function select(sql: Sql) {
     .orderBy(sources.logType)
 }
 
+async function isHinted(sql: SourceSql, { relation, logType }: Row): Promise<boolean> {
+  const [row] = await sql.query<{ hinted: string }>(
+    `SELECT ${hasHint('to_regclass($1)', logType)} AS hinted`,
+    [relation],
+  )
+  return row?.hinted === 't'
+}
+
 async function problemOf(probe: () => Promise<unknown>): Promise<SourceError | undefined> {
   try {
     await probe()
@@ -83,6 +94,7 @@ const columns: readonly TableColumn<ProbedRow>[] = [
     heading: 'STATE',
     value: ({ enabled, problem }) => (problem ? 'unreadable' : enabled ? 'ok' : 'disabled'),
   },
+  { heading: 'NOTIFY', value: ({ hinted }) => (hinted === undefined ? '' : hinted ? 'on' : 'off') },
 ]
 
 function toJson(row: ProbedRow) {
@@ -96,6 +108,7 @@ function toJson(row: ProbedRow) {
     exclude_columns: row.excludeColumns,
     enabled: row.enabled,
     horizon: row.horizon,
+    notify: row.hinted ?? null,
     readable: row.problem === undefined,
     problem: row.problem?.message ?? null,
     hint: row.problem?.hint ?? null,

@@ -1,16 +1,12 @@
 /** `spillway sources rebase`: sets the cursors of a source anew after it went back in time. */
-import { eq } from 'drizzle-orm'
 import type { FieldProblem } from '../../../providers/provider.ts'
-import type { Sql } from '../../db/client.ts'
-import { sources } from '../../db/schema.ts'
-import { typed } from '../../db/typed.ts'
 import { ConfigError } from '../../errors.ts'
 import { planRebase, type Rebase, type RebaseFrom, rebase } from '../../sources/rebase.ts'
-import type { SourceDefinition } from '../../sources/source.ts'
-import { type AddCommand, CommandError, writeJson, writeLine } from '../command.ts'
+import { type AddCommand, writeJson, writeLine } from '../command.ts'
 import { formatCount, formatCountOf } from '../format.ts'
 import { withSession } from '../session.ts'
 import { renderTable, type TableColumn, terminalWidth } from '../table.ts'
+import { findSource } from './find.ts'
 
 interface Options {
   readonly from: string
@@ -43,7 +39,7 @@ export const addRebase: AddCommand = (group, { env, stdout }) => {
     .action(async (logType: string, options: Options) => {
       const from = parseFrom(options.from)
       const result = await withSession(env, async (session) => {
-        const definition = await readDefinition(session.sql, logType)
+        const definition = await findSource(session.sql, logType)
         const deps = {
           sql: session.sql,
           source: await session.source(),
@@ -70,15 +66,6 @@ function parseFrom(text: string): RebaseFrom {
     problem: 'must be beginning, a position such as 42, or an ISO 8601 instant such as 2026-11-22T10:00:00Z',
   }
   throw new ConfigError([problem])
-}
-
-async function readDefinition(sql: Sql, logType: string): Promise<SourceDefinition> {
-  const [row] = await typed(sql).select().from(sources).where(eq(sources.logType, logType))
-  if (row) return { ...row, xactColumn: row.ordering === 'xact' ? row.xactColumn : null, revision: '' }
-  throw new CommandError(
-    `There is no source with the log type ${logType}.`,
-    '`spillway sources list` shows which there are.',
-  )
 }
 
 type Cursor = Rebase['cursors'][number]

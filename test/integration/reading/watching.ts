@@ -4,6 +4,7 @@ import type postgres from 'postgres'
 import { Availability } from '../../../src/db/availability.ts'
 import { connectSource, type SourceSql } from '../../../src/db/client.ts'
 import { resolveSource } from '../../../src/sources/catalog.ts'
+import { DatabaseDiagnosis } from '../../../src/sources/diagnosis.ts'
 import { comparePositions } from '../../../src/sources/position.ts'
 import { Reader } from '../../../src/sources/reader.ts'
 import type { Memory } from '../../../src/sources/rewind.ts'
@@ -110,10 +111,12 @@ export function watch(
     availability: new Looks(lines, 'source'),
     log: lines,
     pollIntervalMs: 20,
+    diagnosis: new DatabaseDiagnosis(sql),
     recall: async () => ({ horizon: stored, cursor: undefined, trace: undefined, ...memory }),
     remember: async () => {},
     onReread: () => {},
     onRows: () => {},
+    onHinted: () => {},
     onReady: () => ready.push(watcher.horizon),
   }
   const watcher: Watcher = new Watcher(definition, deps)

@@ -5,6 +5,7 @@ import { comparePositions, type Position } from '../../../src/sources/position.t
 export class Horizon implements Pick<Fenced, keyof Fenced> {
   position: Position | undefined
   readonly pending = false
+  readonly waitingFor = []
 
   constructor(start?: Position) {
     this.position = start
