@@ -8,5 +8,6 @@ export const benchmarks: readonly Benchmark[] = [
   catchUp({ batchSize: 1_000, goal: { atLeast: 0.8 } }),
   catchUp({ batchSize: 250, goal: { atLeast: 0.9 } }),
   memory,
-  latency,
+  latency({ hints: false }),
+  latency({ hints: true }),
 ]

@@ -75,6 +75,8 @@ export interface Watching {
   readonly lines: Lines
   /** Positions at which `onReady` found the horizon. */
   readonly ready: (string | undefined)[]
+  /** How often it has looked. */
+  readonly looks: number
   /** Resolves when the horizon has reached a position. */
   reached(position: string): Promise<void>
   /** Resolves when the watcher has looked at the database anew, `times` times. */
@@ -88,6 +90,7 @@ export function watch(
   definition: SourceDefinition,
   stored?: string,
   memory: Partial<Memory> = {},
+  changes: Partial<WatcherDeps> = {},
 ): Watching {
   const lines = new Lines()
   const ready: (string | undefined)[] = []
@@ -118,6 +121,7 @@ export function watch(
     onRows: () => {},
     onHinted: () => {},
     onReady: () => ready.push(watcher.horizon),
+    ...changes,
   }
   const watcher: Watcher = new Watcher(definition, deps)
   const nextLook = () => new Promise<void>((resolve) => onLook.push(resolve))
@@ -132,6 +136,9 @@ export function watch(
     lines,
     ready,
     stop,
+    get looks() {
+      return looks
+    },
     async reached(position) {
       while (watcher.horizon === undefined || comparePositions(watcher.horizon, position) < 0)
         await nextLook()
