@@ -47,7 +47,6 @@ export function asked(standing: Standing, now: number, said: boolean, policy: St
 /** What a look at the source came to. */
 export interface Seen {
   readonly horizon: Position | undefined
-  readonly moved: boolean
   /** Rows wait beyond the horizon; undefined where only the table itself tells. */
   readonly waiting: boolean | undefined
   readonly heldBy: HolderQuestion
@@ -103,8 +102,10 @@ export class StallWatch {
     this.#lookTimer = undefined
   }
 
-  seen({ horizon, moved, waiting, heldBy }: Seen, place: Place): void {
+  seen({ horizon, waiting, heldBy }: Seen, place: Place): void {
     const now = this.#deps.now()
+    // A source that is looked up again begins at the horizon that it had, which is no move.
+    const moved = horizon !== this.#horizon
     this.#horizon = horizon
     if (moved || waiting === false) this.#end(now)
     if (waiting === false) return

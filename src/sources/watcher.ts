@@ -2,10 +2,14 @@
  * One watcher per source: finds the table, moves the horizon, and says which tenants have new rows.
  *
  * States: *resolving* (the table is looked up; while that fails the source is invalid, said once, and
- * tried again every few seconds; a source that went back in time is one of these) → *watching* (how often, pace.ts says).
+ * tried again every few seconds; a source that went back in time is one of these) → *watching* (how often,
+ * pace.ts says).
  * A lost connection drops the pending fences and keeps the horizon, which stays true (I2). So does a change
  * of the table or its sequence: the source is looked up again before the next fence, because a fence on what
  * the table was is open to all that write now.
+ *
+ * A horizon that stands still is told of beside all this (stall.ts), and a hint of new rows only ends a wait
+ * early (notifications.ts): neither is needed for anything here.
  */
 import { Bell, sleep } from '../clock.ts'
 import { type Availability, errorCode, isAboutPolicy, isCancelled, isTransient } from '../db/availability.ts'
@@ -188,7 +192,7 @@ export class Watcher {
     await this.#take(source, follower, sight)
     const { position: horizon, pending, mayWait, heldBy } = follower
     const waiting = pending || (mayWait ? undefined : false)
-    this.#stall.seen({ horizon, moved: sight.moved, waiting, heldBy }, { source, reader })
+    this.#stall.seen({ horizon, waiting, heldBy }, { source, reader })
     return sight.moved
   }
 

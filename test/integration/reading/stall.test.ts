@@ -253,6 +253,22 @@ describe('a horizon of transactions that stands still names', () => {
     await moved(watching)
   })
 
+  test('it once, also where the table is changed and looked up again meanwhile', async () => {
+    const definition = await xactTable(database, 'xact, id')
+    const other = await freshTable(database)
+    const writer = session('elsewhere')
+    const watching = watchStalls(definition)
+    await writer`begin`
+    await insertInto(writer, other)
+    await insertInto(sql, definition)
+    await said(watching, { application_name: 'elsewhere' })
+    await sql.unsafe(`ALTER TABLE ${definition.relation} ADD COLUMN extra text`)
+    await watching.looked(5)
+    expect(watching.lines.all.map(({ code }) => code)).toEqual(['source.started', 'horizon.stalled'])
+    await writer`rollback`
+    await moved(watching)
+  })
+
   test('a writer of another database', async () => {
     const definition = await xactTable(database, 'xact, id')
     const elsewhere = await createTestDatabase()

@@ -62,7 +62,6 @@ function setUp(diagnosis: Partial<Diagnosis> = {}) {
   const place = { source: {} as Source, reader: { hasRowsAfter: async () => true } }
   const still: Seen = {
     horizon: '5',
-    moved: false,
     waiting: true,
     heldBy: { kind: 'members', transactions: ['3/1'] },
   }
@@ -80,7 +79,7 @@ describe('a horizon that stands still while rows wait', () => {
   test('is said after 10 s, then every minute, and its end once', async () => {
     const { look, times } = setUp()
     await look(135_000)
-    await look(2_000, { horizon: '9', moved: true, waiting: false })
+    await look(2_000, { horizon: '9', waiting: false })
     expect(times()).toEqual([
       ['horizon.stalled', 10_000],
       ['horizon.stalled', 70_000],
@@ -122,8 +121,7 @@ describe('a horizon that stands still while rows wait', () => {
   test('is none while it moves, however slowly and whatever waits behind it', async () => {
     const { look, asked } = setUp()
     for (let move = 0; move < 10; move += 1) {
-      await look(9_500)
-      await look(250, { moved: true })
+      await look(9_750, { horizon: String(move) })
     }
     expect(asked).toEqual([])
   })
@@ -131,7 +129,7 @@ describe('a horizon that stands still while rows wait', () => {
   test('has ended when it moves, also where rows still wait: a further stall is a new one', async () => {
     const { look, times } = setUp()
     await look(12_000)
-    await look(250, { moved: true, horizon: '6' })
+    await look(250, { horizon: '6' })
     await look(11_000, { horizon: '6' })
     expect(times()).toEqual([
       ['horizon.stalled', 10_000],
@@ -143,7 +141,7 @@ describe('a horizon that stands still while rows wait', () => {
   test('is said nothing of when it was over before anybody was told', async () => {
     const { look, lines } = setUp()
     await look(9_900)
-    await look(1_000, { moved: true, waiting: false })
+    await look(1_000, { horizon: '6', waiting: false })
     expect(lines).toEqual([])
   })
 })
@@ -173,7 +171,7 @@ describe('a question', () => {
     const answer = Promise.withResolvers<Holders>()
     const { look, lines } = setUp({ holders: () => answer.promise })
     await look(11_000)
-    await look(250, { moved: true, waiting: false })
+    await look(250, { horizon: '6', waiting: false })
     answer.resolve(holders)
     await look(250, { waiting: false })
     expect(lines).toEqual([])
