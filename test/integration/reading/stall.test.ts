@@ -1,61 +1,20 @@
 import { randomBytes } from 'node:crypto'
-import postgres from 'postgres'
 import { describe, expect, test } from 'vitest'
 import { connectSource } from '../../../src/db/client.ts'
-import type { SourceDefinition } from '../../../src/sources/source.ts'
-import { createTestDatabase, type TestDatabase, whenDone } from '../../support/postgres.ts'
-import { define, freshTable, sourcePool, type Watching, watch } from './watching.ts'
+import { createTestDatabase, whenDone } from '../../support/postgres.ts'
+import { insertInto, moved, pidOf, said, session, stall, watchStalls } from './stalling.ts'
+import { define, freshTable, sourcePool, watch } from './watching.ts'
 
 const database = await createTestDatabase()
 const { sql } = database
 const pool = sourcePool(database.url)
-/** As quick as an ordinary transaction. */
-const stall = { afterMs: 150, againMs: 60_000 }
-
-function session(name: string, url = database.url): postgres.Sql {
-  const connection = { application_name: name }
-  const own = postgres(url, { max: 1, onnotice: () => {}, connection })
-  whenDone(() => own.end())
-  return own
-}
-
-async function pidOf(client: postgres.Sql): Promise<number> {
-  const [row] = await client<{ pid: number }[]>`SELECT pg_backend_pid() AS pid`
-  return row?.pid ?? 0
-}
-
-const watchStalls = (definition: SourceDefinition, on = pool) =>
-  watch(on, definition, undefined, {}, { stall })
-
-/** The next line about a stall that says what is expected. */
-async function said(watching: Watching, fields: Readonly<Record<string, unknown>>) {
-  await expect
-    .poll(() => watching.lines.all, { timeout: 20_000 })
-    .toContainEqual({ code: 'horizon.stalled', fields: expect.objectContaining(fields) })
-  const line = watching.lines.all.find(({ code }) => code === 'horizon.stalled')
-  return line?.fields ?? {}
-}
-
-async function moved(watching: Watching): Promise<void> {
-  await expect.poll(() => watching.lines.all.map(({ code }) => code)).toContain('horizon.moved')
-}
-
-const insertInto = (client: postgres.Sql, { relation }: SourceDefinition) =>
-  client.unsafe(`INSERT INTO ${relation} DEFAULT VALUES`)
-
-/** A table whose rows carry their transaction. */
-async function xactTable(on: TestDatabase, index: string): Promise<SourceDefinition> {
-  const definition = await freshTable(on, ', xact xid8 NOT NULL DEFAULT pg_current_xact_id()')
-  if (index !== '') await on.sql.unsafe(`CREATE INDEX ON ${definition.relation} (${index})`)
-  return { ...definition, ordering: 'xact', xactColumn: 'xact' }
-}
 
 describe('a horizon of ids that stands still names', () => {
   test('a session that drew an id and is idle in its transaction, and then that it moves', async () => {
     const definition = await freshTable(database)
-    const writer = session('forgetful')
+    const writer = session(database, 'forgetful')
     const pid = await pidOf(writer)
-    const watching = watchStalls(definition)
+    const watching = watchStalls(pool, definition)
     await watching.reached('0')
     await writer`begin`
     await writer.unsafe(`SELECT nextval(pg_get_serial_sequence('${definition.relation}', 'id'))`)
@@ -88,8 +47,8 @@ describe('a horizon of ids that stands still names', () => {
 
   test('an active one, and what it waits for itself', async () => {
     const definition = await freshTable(database)
-    const [writer, blocker] = [session('busy'), session('blocker')]
-    const watching = watchStalls(definition)
+    const [writer, blocker] = [session(database, 'busy'), session(database, 'blocker')]
+    const watching = watchStalls(pool, definition)
     await watching.reached('0')
     await blocker`begin`
     await blocker`SELECT pg_advisory_xact_lock(77)`
@@ -111,9 +70,9 @@ describe('a horizon of ids that stands still names', () => {
 
   test('an active one that computes', async () => {
     const definition = await freshTable(database)
-    const writer = session('slow report')
+    const writer = session(database, 'slow report')
     const pid = await pidOf(writer)
-    const watching = watchStalls(definition)
+    const watching = watchStalls(pool, definition)
     await watching.reached('0')
     await writer`begin`
     await insertInto(writer, definition)
@@ -130,8 +89,8 @@ describe('a horizon of ids that stands still names', () => {
   test('a prepared transaction, by its gid', async () => {
     const definition = await freshTable(database)
     const gid = `order ${randomBytes(4).toString('hex')}`
-    const writer = session('two-phase')
-    const watching = watchStalls(definition)
+    const writer = session(database, 'two-phase')
+    const watching = watchStalls(pool, definition)
     await watching.reached('0')
     await writer`begin`
     await insertInto(writer, definition)
@@ -154,9 +113,9 @@ describe('a horizon of ids that stands still names', () => {
   test('whoever has locked a table without a sequence', async () => {
     const relation = `public.fenced_${randomBytes(4).toString('hex')}`
     await sql.unsafe(`CREATE TABLE ${relation} (id bigint PRIMARY KEY, org_id text, at timestamptz)`)
-    const watching = watchStalls(define({ relation }))
+    const watching = watchStalls(pool, define({ relation }))
     await watching.reached('0')
-    const locker = session('locker')
+    const locker = session(database, 'locker')
     await locker`begin`
     await locker.unsafe(`LOCK TABLE ${relation} IN ROW EXCLUSIVE MODE`)
     await sql.unsafe(`INSERT INTO ${relation} (id) VALUES (1)`)
@@ -168,8 +127,8 @@ describe('a horizon of ids that stands still names', () => {
 
   test('the oldest of several, and how many there are', async () => {
     const definition = await freshTable(database)
-    const writers = ['first', 'second', 'third'].map((name) => session(name))
-    const watching = watchStalls(definition)
+    const writers = ['first', 'second', 'third'].map((name) => session(database, name))
+    const watching = watchStalls(pool, definition)
     await watching.reached('0')
     for (const writer of writers) await writer`begin`
     // Ids are drawn in another order than the transactions began in.
@@ -182,8 +141,8 @@ describe('a horizon of ids that stands still names', () => {
 
   test('nobody who came later than the rows that wait', async () => {
     const definition = await freshTable(database)
-    const [writer, later] = [session('holder'), session('later')]
-    const watching = watchStalls(definition)
+    const [writer, later] = [session(database, 'holder'), session(database, 'later')]
+    const watching = watchStalls(pool, definition)
     await watching.reached('0')
     // It is older, and draws its id after the row that waits.
     await later`begin`
@@ -202,9 +161,9 @@ describe('a horizon of ids that stands still names', () => {
 
 test('a table that is locked against the look itself names who has locked it', async () => {
   const definition = await freshTable(database)
-  const watching = watchStalls(definition)
+  const watching = watchStalls(pool, definition)
   await watching.reached('0')
-  const migration = session('migration')
+  const migration = session(database, 'migration')
   await migration`begin`
   await migration.unsafe(`LOCK TABLE ${definition.relation}`)
   const name = definition.relation.replace('public.', '')
@@ -217,9 +176,9 @@ test('a table that is locked against the look itself names who has locked it', a
 
 test('a sequence that is locked against the look names who has locked it', async () => {
   const definition = await freshTable(database)
-  const watching = watchStalls(definition)
+  const watching = watchStalls(pool, definition)
   await watching.reached('0')
-  const migration = session('migration')
+  const migration = session(database, 'migration')
   await migration`begin`
   await migration.unsafe(`ALTER SEQUENCE ${definition.relation}_id_seq MAXVALUE 1000000`)
   await said(watching, {
@@ -228,106 +187,6 @@ test('a sequence that is locked against the look names who has locked it', async
   })
   await migration`rollback`
   await moved(watching)
-})
-
-describe('a horizon of transactions that stands still names', () => {
-  test.each([
-    ['with an index', 'xact, id'],
-    ['without an index, where the table is asked whether rows wait', ''],
-  ])('a writer of another table (%s)', async (_, index) => {
-    const definition = await xactTable(database, index)
-    const other = await freshTable(database)
-    const writer = session('elsewhere')
-    const watching = watchStalls(definition)
-    await writer`begin`
-    await insertInto(writer, other)
-    const [xact] = await writer<{ id: string }[]>`SELECT pg_current_xact_id()::text AS id`
-    await insertInto(sql, definition)
-    await said(watching, {
-      application_name: 'elsewhere',
-      state: 'idle in transaction',
-      lock: `ExclusiveLock on transaction ${xact?.id}`,
-      horizon: xact?.id,
-    })
-    await writer`rollback`
-    await moved(watching)
-  })
-
-  test('it once, also where the table is changed and looked up again meanwhile', async () => {
-    const definition = await xactTable(database, 'xact, id')
-    const other = await freshTable(database)
-    const writer = session('elsewhere')
-    const watching = watchStalls(definition)
-    await writer`begin`
-    await insertInto(writer, other)
-    await insertInto(sql, definition)
-    await said(watching, { application_name: 'elsewhere' })
-    await sql.unsafe(`ALTER TABLE ${definition.relation} ADD COLUMN extra text`)
-    await watching.looked(5)
-    expect(watching.lines.all.map(({ code }) => code)).toEqual(['source.started', 'horizon.stalled'])
-    await writer`rollback`
-    await moved(watching)
-  })
-
-  test('a writer of another database', async () => {
-    const definition = await xactTable(database, 'xact, id')
-    const elsewhere = await createTestDatabase()
-    const writer = session('neighbour', elsewhere.url)
-    const watching = watchStalls(definition)
-    await writer`begin`
-    await writer`insert into spillway.action_audit_log default values`
-    await insertInto(sql, definition)
-    await said(watching, {
-      application_name: 'neighbour',
-      database: new URL(elsewhere.url).pathname.slice(1),
-    })
-    await writer`rollback`
-    await moved(watching)
-  })
-
-  test('a prepared transaction, and how many are open', async () => {
-    const definition = await xactTable(database, 'xact, id')
-    const gid = `xact ${randomBytes(4).toString('hex')}`
-    const [writer, second] = [session('two-phase'), session('second')]
-    const watching = watchStalls(definition)
-    await writer`begin`
-    await insertInto(writer, definition)
-    await writer.unsafe(`PREPARE TRANSACTION '${gid}'`)
-    await second`begin`
-    await insertInto(second, definition)
-    await insertInto(sql, definition)
-    const line = await said(watching, { gid, state: 'prepared' })
-    expect(Number(line.holders)).toBeGreaterThanOrEqual(2)
-    await writer.unsafe(`ROLLBACK PREPARED '${gid}'`)
-    await second`rollback`
-    await moved(watching)
-  })
-
-  test('nobody while a transaction is open and no row waits', async () => {
-    const definition = await xactTable(database, '')
-    const other = await freshTable(database)
-    const writer = session('elsewhere')
-    const watching = watchStalls(definition)
-    await writer`begin`
-    await insertInto(writer, other)
-    // Others come and go, so that the horizon stands still.
-    await insertInto(sql, other)
-    let asked = 0
-    const reader = () => watching.watcher.reader
-    await expect.poll(reader).toBeDefined()
-    const real = reader()
-    if (real) {
-      const hasRowsAfter = real.hasRowsAfter.bind(real)
-      real.hasRowsAfter = async (position) => {
-        const found = await hasRowsAfter(position)
-        asked += 1
-        return found
-      }
-    }
-    await expect.poll(() => asked, { timeout: 20_000 }).toBeGreaterThan(1)
-    expect(watching.lines.all.map(({ code }) => code)).toEqual(['source.started'])
-    await writer`rollback`
-  })
 })
 
 test('a role with SELECT only names what it may see, and says what it lacks', async () => {
@@ -345,8 +204,8 @@ test('a role with SELECT only names what it may see, and says what it lacks', as
     await asReader.end()
     await sql.unsafe(`DROP OWNED BY ${role}; DROP ROLE ${role}`)
   })
-  const writer = session('secretive')
-  const watching = watchStalls(definition, asReader)
+  const writer = session(database, 'secretive')
+  const watching = watchStalls(asReader, definition)
   await watching.reached('0')
   await writer`begin`
   await insertInto(writer, definition)
@@ -388,8 +247,8 @@ test('with pg_read_all_stats a role sees all of it', async () => {
     await asReader.end()
     await sql.unsafe(`DROP OWNED BY ${role}; DROP ROLE ${role}`)
   })
-  const writer = session('open')
-  const watching = watchStalls(definition, asReader)
+  const writer = session(database, 'open')
+  const watching = watchStalls(asReader, definition)
   await watching.reached('0')
   await writer`begin`
   await insertInto(writer, definition)
@@ -402,7 +261,7 @@ test('with pg_read_all_stats a role sees all of it', async () => {
 test('a diagnosis that never answers does not slow the watching', async () => {
   const definition = await freshTable(database)
   const diagnosis = { holders: () => new Promise<never>(() => {}), rowsWait: async () => true }
-  const writer = session('holder')
+  const writer = session(database, 'holder')
   const watching = watch(pool, definition, undefined, {}, { stall, diagnosis })
   await watching.reached('0')
   await writer`begin`
