@@ -12,13 +12,12 @@ import { readIncarnation } from './incarnation.ts'
 import {
   checkSequences,
   inheritorsOf,
-  type Part,
   readParts,
   readSequences,
   type Sequence,
   sequencesOf,
 } from './sequences.ts'
-import type { Fence, Source, SourceDefinition } from './source.ts'
+import type { Fence, Part, Source, SourceDefinition } from './source.ts'
 
 const integerTypes = new Set(['smallint', 'integer', 'bigint'])
 /** What the daemon can read without loss; a foreign table's and a view's writers lock other relations. */

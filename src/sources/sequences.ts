@@ -4,7 +4,7 @@
  */
 import type { SourceSql } from '../db/client.ts'
 import { SourceError } from '../errors.ts'
-import type { SourceDefinition } from './source.ts'
+import type { Part, SourceDefinition } from './source.ts'
 
 export interface Sequence {
   readonly oid: string
@@ -71,13 +71,6 @@ export function readSequences(sql: SourceSql, relation: string, column: string):
      ORDER BY s.seqrelid`,
     [relation, column],
   )
-}
-
-/** A table that the source's rows are in. */
-export interface Part {
-  readonly oid: string
-  /** Safe to put into SQL. */
-  readonly name: string
 }
 
 /** The table itself first. */

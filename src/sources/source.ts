@@ -1,6 +1,5 @@
 /** A source as it is registered (`SourceDefinition`) and as it was found in the database (`Source`). */
 import type { Column } from '../events/columns.ts'
-import type { Part } from './sequences.ts'
 
 export interface SourceDefinition {
   readonly logType: string
@@ -20,6 +19,13 @@ export interface SourceDefinition {
 
 /** What tells that no row can still appear: locks on the id's sequence or on the table, or the snapshot. */
 export type Fence = 'sequence' | 'table' | 'snapshot'
+
+/** A table that the source's rows are in. */
+export interface Part {
+  readonly oid: string
+  /** Safe to put into SQL. */
+  readonly name: string
+}
 
 export interface Source {
   readonly definition: SourceDefinition
