@@ -70,7 +70,6 @@ export class Backlog {
     const deleted =
       gone === undefined ? [] : [{ from, to: gone, count: undefined, reason: 'deleted_at_source' }]
     const skipped = count > 0 ? [...deleted, range] : deleted
-    this.#deps.reporter.skipped(stream.logType, deleted)
     stream.dropEnds()
     await this.#writer.write(stream, { to: horizon, skipped, deadLetters: [], accepted: 0 }, [])
     stream.rewind()

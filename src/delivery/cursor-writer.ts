@@ -2,6 +2,7 @@
 import type { Availability } from '../db/availability.ts'
 import { comparePositions, laterOf } from '../sources/position.ts'
 import type { Batch } from './batch.ts'
+import type { Reporter } from './reporter.ts'
 import type { Settlement } from './settlement.ts'
 import type { DeliveryStore } from './store.ts'
 import type { Stream } from './stream.ts'
@@ -9,6 +10,7 @@ import type { Stream } from './stream.ts'
 export interface CursorWriterDeps {
   readonly store: DeliveryStore
   readonly availability: Availability
+  readonly reporter: Pick<Reporter, 'skipped' | 'deadLettered'>
 }
 
 export class CursorWriter {
@@ -59,6 +61,9 @@ export class CursorWriter {
       }),
     )
     stream.settled(to, frozen)
+    // Said once it is on record.
+    this.#deps.reporter.skipped(stream.logType, settlement?.skipped ?? [])
+    this.#deps.reporter.deadLettered(stream.logType, settlement?.deadLetters ?? [])
   }
 
   /** For other writes about the destination; `work` must bear being run again. */

@@ -293,8 +293,6 @@ export class Forwarder {
     const { delivery } = this.destination
     if (batch.events.length === 0) {
       // Nothing was sent, so nothing is known of the destination's health.
-      reporter.skipped(batch.logType, batch.skipped)
-      reporter.deadLettered(batch.logType, batch.deadLetters)
       return { settlement: settlementOf(batch, 0, []), failure: undefined }
     }
     const policy = { ...delivery, scheduleMs: backoffScheduleMs }
@@ -305,8 +303,6 @@ export class Forwarder {
     for (const effect of decision.effects) {
       if (effect.kind === 'settle') {
         settlement = settlementOf(batch, effect.count, effect.refused)
-        reporter.skipped(batch.logType, settlement.skipped)
-        reporter.deadLettered(batch.logType, settlement.deadLetters)
         if (settlement.accepted > 0) reporter.delivered(batch, settlement, durationMs)
       } else if (effect.kind === 'recovered') {
         reporter.recovered(effect.failures, effect.failingForMs)

@@ -127,8 +127,9 @@ it('reads with grants on single columns, waits for a missing one, and leaves no 
   // A column that nobody has granted: its rows wait rather than go without it.
   await source.sql`ALTER TABLE audit.login ADD COLUMN reason text DEFAULT 'new'`
   const [row] = await write('login')
-  const line = await daemon.logged('destination.error')
-  expect(JSON.stringify(line)).toContain('permission denied for table login')
+  const line = await daemon.logged('source.invalid', ({ log_type }) => log_type === 'login')
+  expect(line.problem).toContain('may not read reason of audit.login')
+  expect(line.hint).toContain('GRANT SELECT (reason) ON audit.login')
   await source.sql.unsafe(`GRANT SELECT (reason) ON audit.login TO ${role}`)
   await arrived(receiver, '/all', [`login:${row?.id}`])
   expect(eventsAt(receiver.requests, '/all').at(-1)?.data).toMatchObject({ reason: 'new' })

@@ -10,6 +10,8 @@ import { whenDone } from './postgres.ts'
 export interface TestCluster {
   /** URL of a migrated database; it stays the same over restarts. */
   readonly url: string
+  /** Makes another migrated database; returns its URL. */
+  createDatabase(name: string): Promise<string>
   /** `immediate` is what a crash looks like: sessions are cut, the next start recovers. */
   stop(mode: 'fast' | 'immediate'): Promise<void>
   /** Starts it again, on the same port. */
@@ -26,11 +28,15 @@ export async function startCluster({ durable = false } = {}): Promise<TestCluste
     await server.stop('immediate')
     await removeTestDirectory(directory)
   })
-  await server.createDatabase('spillway')
-  const url = server.url('spillway')
-  await migrate(url)
+  const createDatabase = async (name: string) => {
+    await server.createDatabase(name)
+    await migrate(server.url(name))
+    return server.url(name)
+  }
+  const url = await createDatabase('spillway')
   return {
     url,
+    createDatabase,
     async stop(mode) {
       await server.stop(mode)
     },

@@ -1,16 +1,20 @@
 import { randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import type { SourceDefinition } from '../../../src/sources/source.ts'
-import { createTestDatabase, type TestDatabase } from '../../support/postgres.ts'
+import { startCluster } from '../../support/cluster.ts'
+import { connect } from '../../support/postgres.ts'
 import { insertInto, moved, said, session, watchStalls } from './stalling.ts'
 import { freshTable, sourcePool } from './watching.ts'
 
-const database = await createTestDatabase()
-const { sql } = database
-const pool = sourcePool(database.url)
+// A cluster of its own: any transaction of other tests would hold the horizon back, and move it when it ends.
+const cluster = await startCluster()
+const { url } = cluster
+const sql = connect(url)
+const database = { url, sql }
+const pool = sourcePool(url)
 
 /** A table whose rows carry their transaction. */
-async function xactTable(on: TestDatabase, index: string): Promise<SourceDefinition> {
+async function xactTable(on: typeof database, index: string): Promise<SourceDefinition> {
   const definition = await freshTable(on, ', xact xid8 NOT NULL DEFAULT pg_current_xact_id()')
   if (index !== '') await on.sql.unsafe(`CREATE INDEX ON ${definition.relation} (${index})`)
   return { ...definition, ordering: 'xact', xactColumn: 'xact' }
@@ -57,7 +61,7 @@ describe('a horizon of transactions that stands still names', () => {
 
   test('a writer of another database', async () => {
     const definition = await xactTable(database, 'xact, id')
-    const elsewhere = await createTestDatabase()
+    const elsewhere = { url: await cluster.createDatabase('elsewhere') }
     const writer = session(elsewhere, 'neighbour')
     const watching = watchStalls(pool, definition)
     await writer`begin`
@@ -65,7 +69,7 @@ describe('a horizon of transactions that stands still names', () => {
     await insertInto(sql, definition)
     await said(watching, {
       application_name: 'neighbour',
-      database: new URL(elsewhere.url).pathname.slice(1),
+      database: 'elsewhere',
     })
     await writer`rollback`
     await moved(watching)

@@ -64,7 +64,10 @@ export async function makeTable(sql: postgres.Sql, name: string, columns = ''): 
 }
 
 /** A fresh table and its definition. */
-export async function freshTable(database: TestDatabase, columns = ''): Promise<SourceDefinition> {
+export async function freshTable(
+  database: Pick<TestDatabase, 'sql'>,
+  columns = '',
+): Promise<SourceDefinition> {
   const name = `audit_${randomBytes(4).toString('hex')}`
   await makeTable(database.sql, name, columns)
   return define({ relation: `public.${name}` })
