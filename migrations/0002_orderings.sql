@@ -180,22 +180,26 @@ BEGIN
 END
 $$;
 --> statement-breakpoint
--- Whether the audit tables are in another database. Cursors from before it was known belong to tables that are
--- not read: what they had still to deliver is recorded (I5), and they start anew.
+-- Whether the audit tables are in another database. Cursors that were started before any daemon ran belong to
+-- tables that are not read, and start anew. Later ones stay: when the daemon finds that they are of another
+-- table, it stops the source (source.rewound) rather than give anything up.
 CREATE FUNCTION spillway.set_separate_source(p_separate boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  never_ran boolean := NOT EXISTS (SELECT FROM spillway.source_state);
 BEGIN
   PERFORM FROM spillway.settings WHERE separate_source <> p_separate FOR UPDATE;
   IF NOT FOUND THEN
     RETURN;
   END IF;
-  PERFORM spillway.drop_cursors(log_type, relation, id_column, CASE ordering WHEN 'xact' THEN xact_column END,
-                                NULL, 'source_repointed')
-  FROM spillway.sources;
-  DELETE FROM spillway.source_state;
+  IF never_ran THEN
+    DELETE FROM spillway.cursors;
+  END IF;
   UPDATE spillway.settings SET separate_source = p_separate;
-  PERFORM spillway.seed_cursor(d.id, s.log_type)
-  FROM spillway.destinations d JOIN spillway.sources s ON s.log_type = ANY (d.log_types)
-  WHERE d.start_from = 'now';
+  IF never_ran THEN
+    PERFORM spillway.seed_cursor(d.id, s.log_type)
+    FROM spillway.destinations d JOIN spillway.sources s ON s.log_type = ANY (d.log_types)
+    WHERE d.start_from = 'now';
+  END IF;
 END
 $$;

@@ -56,10 +56,7 @@ export class HorizonStore {
     )
   }
 
-  /**
-   * Tells the triggers whether they can look at the audit tables. When that changes, cursors are positions of
-   * tables in another database: they are recorded as left behind, and start anew.
-   */
+  /** Tells the triggers whether they can look at the audit tables. */
   async saveSeparateSource(separate: boolean): Promise<void> {
     await this.#sql`SELECT spillway.set_separate_source(${separate})`
   }
