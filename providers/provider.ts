@@ -83,6 +83,7 @@ export type ReasonCode =
   | 'tls'
   | 'network'
   | 'event_too_large'
+  | 'duplicate_id'
 
 export interface Accepted {
   readonly kind: 'accepted'
@@ -142,7 +143,10 @@ export interface HttpAnswer {
 /** A request that brought no answer. */
 export class HttpFailure extends Error {
   readonly code:
-    | Exclude<ReasonCode, 'http_status' | 'redirect' | 'malformed_answer' | 'event_too_large'>
+    | Exclude<
+        ReasonCode,
+        'http_status' | 'redirect' | 'malformed_answer' | 'event_too_large' | 'duplicate_id'
+      >
     | 'aborted'
 
   constructor(code: HttpFailure['code'], message: string, options?: ErrorOptions) {

@@ -14,6 +14,8 @@ export interface EventItem {
   readonly position: Position
   readonly event: EncodedEvent
   readonly timestampMs: number
+  /** An earlier item has the same position and event id. */
+  readonly isDuplicate?: true
 }
 
 /** Rows after `from` up to and including `position` may have been deleted before they were sent. */
@@ -98,6 +100,16 @@ export function cutBatch(
   for (; index < items.length; index++) {
     const item = items[index]
     if (!item) break
+    if (item.kind === 'event' && item.isDuplicate) {
+      // To a receiver it is the event that went before it. It is settled with that, also in a full batch.
+      deadLetters.push({
+        position: item.position,
+        eventId: item.event.id,
+        code: 'duplicate_id',
+        message: 'Another row of the table has the same id, and was sent under it.',
+      })
+      continue
+    }
     // Without a frozen end, a full batch is complete whatever comes next.
     if (bound === undefined && events.length >= maxEvents) break
     if (bound !== undefined && comparePositions(item.position, bound) > 0) {

@@ -328,7 +328,7 @@ export class Stream {
     return this.#items.reduce((sum, item) => sum + heldBytes(item), 0)
   }
 
-  #toItem({ position, event, oversizeBytes }: ReadRow): Item {
+  #toItem({ position, event, oversizeBytes, isDuplicate }: ReadRow): Item {
     const body = oversizeBytes === undefined ? this.#options.encode(event) : ''
     const bytes = oversizeBytes ?? Buffer.byteLength(body)
     return {
@@ -336,6 +336,7 @@ export class Stream {
       position,
       event: { id: event.id, body, bytes },
       timestampMs: event.timestampMs,
+      ...(isDuplicate ? { isDuplicate } : {}),
     }
   }
 }

@@ -34,6 +34,8 @@ export interface ReadRow {
   readonly event: AuditEvent
   /** The row is larger than any destination takes, and was left in the database: `event` has no data. */
   readonly oversizeBytes?: number
+  /** An earlier row has the same place, and so the same event id. */
+  readonly isDuplicate?: true
 }
 
 /** Three times what the most generous provider takes for an event. A row of a gigabyte must not be fetched. */
@@ -106,7 +108,7 @@ export class Reader {
       `${position ?? 'NULL'} AS position`,
     ].join(', ')
     this.#sorted = keys.map((_, index) => `k${index}`).join(', ')
-    this.#sized = `s.*, ${size} AS size, sum(${size}) OVER (ORDER BY ${this.#sorted} ROWS UNBOUNDED PRECEDING) AS running`
+    this.#sized = `s.*, ${size} AS size, coalesce(sum(${size}) OVER (ORDER BY ${this.#sorted} GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS earlier`
     // Written so that it means the same whatever standard_conforming_strings is.
     const relation = `E'${source.relation.replace(/['\\]/g, '$&$&')}'`
     const unchanged = `${columnsMark(`to_regclass(${relation})`, source.composites)} = '${source.columnsMark}'`
@@ -117,7 +119,7 @@ export class Reader {
           : `CASE WHEN p.size <= ${largestRowBytes} THEN p.c${index} END`,
       ),
       'p.size',
-      'p.running',
+      'p.earlier',
       'p.position',
       `${source.ordered ? `(${this.firstRow})` : 'NULL'} AS oldest`,
       `${unchanged} AS unchanged`,
@@ -125,7 +127,8 @@ export class Reader {
   }
 
   /**
-   * The next rows of a range, by rising position. `make` turns each into what is kept of it as soon as it
+   * The next rows of a range, by rising position. Rows of one place come in one page, or a cursor between them
+   * would pass some over. `make` turns each into what is kept of it as soon as it
    * arrives: a page's worth of values that live no longer than their row costs the garbage collector little.
    */
   readPage(scope: Scope, range: Range, limit: PageLimit): Promise<Page>
@@ -149,18 +152,19 @@ export class Reader {
       `SELECT ${this.#outer} FROM (
          SELECT ${this.#sized} FROM (
            SELECT ${this.#inner} FROM ${this.#source.relation} t
-           WHERE ${where} ORDER BY ${this.#order.keys.join(', ')} LIMIT $${rowLimit}::bigint
+           WHERE ${where} ORDER BY ${this.#order.keys.join(', ')} FETCH FIRST ($${rowLimit}::bigint) ROWS WITH TIES
          ) s
-       ) p WHERE p.running - p.size < $${byteLimit}::bigint ORDER BY ${this.#sorted}`,
+       ) p WHERE p.earlier < $${byteLimit}::bigint ORDER BY ${this.#sorted}`,
       parameters,
       { prepare: true },
       (values) => {
         changed ||= values[after + 4] !== 't'
         // What its values are is not known any more.
         if (changed) return
-        const row = this.#read(values)
+        const read = this.#read(values)
+        const row: ReadRow = read.position === last ? { ...read, isDuplicate: true } : read
         last = row.position
-        running = Number(values[after + 1] ?? 0)
+        running = Number(values[after + 1] ?? 0) + Number(values[after] ?? 0)
         oldest = values[after + 3] ?? undefined
         rows.push(make ? make(row) : row)
       },

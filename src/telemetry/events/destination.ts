@@ -29,6 +29,7 @@ const reasonCodes: Record<ReasonCode, true> = {
   tls: true,
   network: true,
   event_too_large: true,
+  duplicate_id: true,
 }
 /** The cast: `Object.keys` forgets which keys they are. */
 const reason = oneOf(Object.keys(reasonCodes) as ReasonCode[], 'Why')

@@ -156,3 +156,19 @@ describe('a batch’s id', () => {
     expect(() => batch.eventBatchId(3)).toThrow(RangeError)
   })
 })
+
+describe('rows that share an id', () => {
+  const twice = [item(1), item(2), { ...item(2), isDuplicate: true as const }, item(3)]
+
+  test('are one event, and the others dead letters of the same batch, also of a full one', () => {
+    const { batch, taken } = cutBatch(twice, 0, '0', undefined, rules({ batchSize: 2 }), 0)
+    expect(batch.events.map(({ id }) => id)).toEqual(['request:1', 'request:2'])
+    expect(batch.deadLetters).toMatchObject([{ position: '2', eventId: 'request:2', code: 'duplicate_id' }])
+    expect({ taken, to: batch.to }).toEqual({ taken: 3, to: '2' })
+  })
+
+  test('are left beyond a frozen end together', () => {
+    const { batch, taken } = cutBatch(twice, 0, '0', '1', rules(), 0)
+    expect({ taken, to: batch.to, dead: batch.deadLetters }).toEqual({ taken: 1, to: '1', dead: [] })
+  })
+})
