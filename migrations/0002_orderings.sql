@@ -8,6 +8,10 @@ ALTER TABLE spillway.source_state ADD COLUMN trace jsonb;
 -- destination.
 ALTER TABLE spillway.cursors ADD COLUMN start_snapshot pg_snapshot;
 --> statement-breakpoint
+-- Made anew whenever a cursor is started or set anew: writes name it, so that what a forwarder knew of a former
+-- life of the table moves nothing.
+ALTER TABLE spillway.cursors ADD COLUMN life uuid NOT NULL DEFAULT gen_random_uuid();
+--> statement-breakpoint
 -- The number that a position begins with: the id, or the transaction.
 CREATE FUNCTION spillway.position_number(p_position text) RETURNS numeric
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -49,6 +49,7 @@ export class CursorWriter {
       this.#deps.store.move({
         destinationId: this.#destinationId,
         logType: stream.logType,
+        life: stream.life,
         from: stream.position,
         fromFrozen: stream.frozen,
         to,

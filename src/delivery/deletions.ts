@@ -5,7 +5,7 @@
  *
  * Pure.
  */
-import { comparePositions, type Position, placeBefore } from '../sources/position.ts'
+import { comparePositions, earlierOf, type Position, placeBefore } from '../sources/position.ts'
 import type { Oldest } from '../sources/reader.ts'
 
 export class Deletions {
@@ -45,7 +45,8 @@ export class Deletions {
   find(from: Position, now: Oldest, upTo: Position): Position | undefined {
     if (now === undefined) return undefined
     const before = this.#oldest()
-    const gone = now === null ? upTo : placeBefore(now)
+    // Beyond what was read rows may still appear.
+    const gone = now === null ? upTo : earlierOf(placeBefore(now), upTo)
     if (comparePositions(gone, from) <= 0) return undefined
     if (this.#first !== undefined) {
       return now === null || comparePositions(now, this.#first) > 0 ? gone : undefined

@@ -273,12 +273,13 @@ export class Fleet {
 
   /** A cursor that the database could not start is started here, once the source can be read. */
   async #openMissing(member: Member, forwarder: Forwarder, logType: string): Promise<void> {
-    const { reader, horizon } = this.#deps.source(logType)
+    const { reader, horizon, life } = this.#deps.source(logType)
+    const floor = member.floors.get(logType)
     const open = forwarder.streams.some((stream) => stream.logType === logType)
     if (member.forwarder !== forwarder || open || !reader || horizon === undefined) return
     const { destination } = forwarder
     const position = await this.#deps.sourceAvailability.retry(
-      () => findStart(destination, reader, horizon, member.floors.get(logType)),
+      () => findStart(destination, reader, horizon, floor?.life === life ? floor : undefined),
       this.#stopping.signal,
     )
     const cursor = await this.#retry(() => this.#deps.store.seed(destination.id, logType, position))

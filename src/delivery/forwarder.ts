@@ -89,10 +89,19 @@ export class Forwarder {
   get idleMoves(): IdleMove[] {
     return this.#streams.flatMap((stream) => {
       const isIdle = stream.isResting || this.#stopped !== undefined
-      const { frozen, position: from, emptyTo: to, logType } = stream
+      const { frozen, position: from, emptyTo: to, logType, life } = stream
       return !isIdle || frozen.length > 0 || from === to
         ? []
-        : [{ destinationId: this.destination.id, logType, from, to, done: () => stream.settled(to, []) }]
+        : [
+            {
+              destinationId: this.destination.id,
+              logType,
+              life,
+              from,
+              to,
+              done: () => stream.settled(to, []),
+            },
+          ]
     })
   }
 

@@ -14,6 +14,11 @@ import type { DeadLetter, SkippedRange } from './batch.ts'
 import type { Health } from './decide.ts'
 
 export interface Cursor {
+  /**
+   * Made anew when the cursor is started or set anew: a position is no identity across two lives of a source, and
+   * what was known of the former one must move nothing.
+   */
+  readonly life: string
   readonly position: Position
   readonly frozen: readonly Position[]
   readonly start?: StartMark
@@ -31,6 +36,7 @@ export interface DestinationState {
 export interface CursorMove {
   readonly destinationId: number
   readonly logType: string
+  readonly life: string
   /** Where the cursor stands; anything else means somebody else moved it. */
   readonly from: Position
   readonly fromFrozen: readonly Position[]
@@ -49,6 +55,7 @@ export interface CursorMove {
 export interface IdleMove {
   readonly destinationId: number
   readonly logType: string
+  readonly life: string
   readonly from: Position
   readonly to: Position
   /** Called when it was moved. */
@@ -70,7 +77,7 @@ export class DeliveryStore {
              ${this.#epochMs('s.next_attempt_at')} AS next_attempt_at,
              ${this.#epochMs('s.last_error_at')} AS last_error_at,
              (SELECT jsonb_agg(jsonb_build_object(
-                'logType', c.log_type, 'position', c.position, 'frozen', c.frozen,
+                'logType', c.log_type, 'life', c.life, 'position', c.position, 'frozen', c.frozen,
                 'startUntil', c.start_until,
                 'startXid', c.start_xid::text, 'startSeen', c.start_seen::text, 'startSnapshot', c.start_snapshot::text,
                 'disabledForMs', c.disabled_for_ms))
@@ -93,7 +100,7 @@ export class DeliveryStore {
 
   /** Throws `LeaseLostError` when the cursor is not where it should be. Safe to repeat. */
   async move(move: CursorMove): Promise<void> {
-    const { destinationId, logType, from, to } = move
+    const { destinationId, logType, life, from, to } = move
     const frozen = arrayLiteral(move.frozen)
     const ledger = JSON.stringify({
       skipped: move.skipped.map(({ from, to, count, reason }) => ({ from, to, count, reason })),
@@ -106,6 +113,7 @@ export class DeliveryStore {
       WITH moved AS (
         UPDATE spillway.cursors SET position = ${to}::text, frozen = ${frozen}::text::text[], updated_at = now()
         WHERE destination_id = ${destinationId}::bigint AND log_type = ${logType}::text AND position = ${from}::text
+          AND life = ${life}::text::uuid
           AND frozen = ${arrayLiteral(move.fromFrozen)}::text::text[]
           AND (SELECT set_config('synchronous_commit', ${move.durable ? 'on' : 'off'}::text, true)) IS NOT NULL
         RETURNING 1
@@ -131,7 +139,7 @@ export class DeliveryStore {
     // A repeated write finds its own work done.
     const [there] = await this.#sql<{ position: string; frozen: string }[]>`
       SELECT position, to_json(frozen)::text AS frozen FROM spillway.cursors
-      WHERE destination_id = ${destinationId} AND log_type = ${logType}`
+      WHERE destination_id = ${destinationId} AND log_type = ${logType} AND life = ${life}::text::uuid`
     if (there?.position === to && sameEnds(there.frozen, move.frozen)) return
     throw new LeaseLostError(
       there
@@ -146,8 +154,9 @@ export class DeliveryStore {
    */
   async advance(moves: readonly IdleMove[]): Promise<void> {
     if (moves.length === 0) return
-    const rows = moves.map(({ destinationId, logType, from, to }, index) => ({
+    const rows = moves.map(({ destinationId, logType, life, from, to }, index) => ({
       index,
+      life,
       destination_id: destinationId,
       log_type: logType,
       from,
@@ -156,8 +165,8 @@ export class DeliveryStore {
     const moved = await this.#sql<{ index: number }[]>`
       UPDATE spillway.cursors c SET position = m."to", updated_at = now()
       FROM jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb)
-        AS m(index int, destination_id bigint, log_type text, "from" text, "to" text)
-      WHERE c.destination_id = m.destination_id AND c.log_type = m.log_type AND c.position = m."from"
+        AS m(index int, life uuid, destination_id bigint, log_type text, "from" text, "to" text)
+      WHERE c.destination_id = m.destination_id AND c.log_type = m.log_type AND c.position = m."from" AND c.life = m.life
         AND c.frozen = '{}' AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
       RETURNING m.index`
     for (const { index } of moved) moves[index]?.done()
@@ -234,6 +243,7 @@ interface StateRow {
 
 interface CursorJson {
   readonly logType: string
+  readonly life: string
   readonly position: string
   readonly frozen: string[]
   readonly startUntil: string | null
@@ -260,9 +270,10 @@ function toState(row: StateRow): DestinationState {
 }
 
 function toCursor(json: CursorJson): Cursor {
-  const { position, frozen, disabledForMs } = json
+  const { life, position, frozen, disabledForMs } = json
   const start = startMark(json)
   return {
+    life,
     position,
     frozen,
     ...(start ? { start } : {}),

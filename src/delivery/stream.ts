@@ -19,6 +19,8 @@ import type { Cursor } from './store.ts'
 export interface SourceView {
   readonly reader: Reader | undefined
   readonly horizon: Position | undefined
+  /** Which of its lives in this run it is. */
+  readonly life: number
   /** The table's first row when it was last looked at. */
   readonly oldest: Oldest
   /** The table's first row when the last run of the daemon looked at it; without one, at the first look. */
@@ -98,6 +100,11 @@ export class Stream {
     return this.#position
   }
 
+  /** Which life of the source the cursor belongs to. */
+  get life(): string {
+    return this.#options.cursor.life
+  }
+
   get frozen(): readonly Position[] {
     return this.#frozen
   }
@@ -142,7 +149,7 @@ export class Stream {
 
   /** Up to here there is nothing to send: the cursor may be moved there, unless batches are frozen. */
   get emptyTo(): Position {
-    return laterOf(this.#position, this.#emptyTo)
+    return this.#mustReread ? this.#position : laterOf(this.#position, this.#emptyTo)
   }
 
   /** At this moment it is known to have nothing to send up to `emptyTo`. */
@@ -152,7 +159,8 @@ export class Stream {
 
   /** Somebody else has looked, and found no row for it up to a position that is safe to read. */
   foundEmpty(upTo: Position): void {
-    if (!this.isResting || comparePositions(upTo, this.#readTo) <= 0) return
+    // A batch that is frozen, and may have been sent, begins at the cursor (I4).
+    if (!this.isResting || this.#frozen.length > 0 || comparePositions(upTo, this.#readTo) <= 0) return
     this.#emptyTo = upTo
     this.#readTo = upTo
     this.#handedOutTo = upTo
@@ -215,6 +223,7 @@ export class Stream {
     this.#dropHandedOut()
     if (!this.#exhausted) return
     this.#isResting = true
+    if (this.#frozen.length > 0) return
     this.#emptyTo = this.#readTo
     this.#handedOutTo = this.#readTo
     this.#deletions.caughtUp()

@@ -71,14 +71,17 @@ export async function resolveSource(sql: SourceSql, definition: SourceDefinition
       'Use a column of type timestamptz, timestamp or date, or a number of seconds, milliseconds, microseconds or nanoseconds since 1970: another column, or a generated one (ALTER TABLE … ADD COLUMN … GENERATED ALWAYS AS (…) STORED).',
     )
   }
-  if (definition.orgColumn !== null) requireColumn(definition, columns, 'org_column', definition.orgColumn)
+  if (definition.orgColumn !== null) {
+    requireColumn(definition, columns, 'org_column', definition.orgColumn)
+    await refuseLooseOrgs(sql, definition.logType, relation.oid, definition.orgColumn)
+  }
   for (const name of definition.excludeColumns) requireColumn(definition, columns, 'exclude_columns', name)
   const parts = await readParts(sql, relation.oid)
   await refuseUnreadableColumns(sql, definition, columns, relation.oid)
   if (idColumn.nullable) await refuseRowsWithoutId(sql, definition, relation.name)
   const fenced =
     definition.ordering === 'xact'
-      ? checkTransactions(definition, columns, relation.name)
+      ? checkTransactions(definition, columns, relation)
       : await findFence(sql, definition, idColumn, { ...relation, oid: relation.oid }, parts)
   const { cluster, incarnation } = await readIncarnation(sql, relation.oid, fenced.sequences)
   const excluded = new Set(definition.excludeColumns)
@@ -135,6 +138,25 @@ async function findFence(
     : { fence: 'table', relations: parts.map(({ oid }) => oid), sequences }
 }
 
+/** I7: under such a collation "Acme" and "ACME" are the same, and one tenant would get the other's rows. */
+async function refuseLooseOrgs(
+  sql: SourceSql,
+  logType: string,
+  relation: string,
+  orgColumn: string,
+): Promise<void> {
+  const [row] = await sql.query<{ name: string }>(
+    `SELECT c.collname AS name FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation
+     WHERE a.attrelid = $1::oid AND a.attname = $2 AND NOT c.collisdeterministic`,
+    [relation, orgColumn],
+  )
+  if (!row) return
+  throw new SourceError(
+    `source ${logType}: org_column ${orgColumn} has the collation ${row.name}, which takes different texts for the same; tenants could not be told apart`,
+    `Use another column, or one with a deterministic collation: ALTER TABLE … ALTER COLUMN ${quoteIdentifier(orgColumn)} TYPE text COLLATE "C".`,
+  )
+}
+
 /** Said before a page is read in vain: a column that was added later, or was never granted. */
 async function refuseUnreadableColumns(
   sql: SourceSql,
@@ -184,9 +206,9 @@ async function refuseRowsWithoutId(
 function checkTransactions(
   definition: SourceDefinition,
   columns: readonly CatalogColumn[],
-  relation: string,
+  { name: relation, encoding }: RelationRow,
 ): Fenced {
-  const { logType, xactColumn } = definition
+  const { logType, idColumn, xactColumn } = definition
   if (xactColumn === null) {
     throw new SourceError(
       `source ${logType}: the ordering "xact" needs sources.xact_column`,
@@ -198,6 +220,13 @@ function checkTransactions(
     throw new SourceError(
       `source ${logType}: xact_column ${xactColumn} is ${column.nullable ? 'nullable' : `of type ${column.type}`}; it has to hold the transaction of every row`,
       `${addXactColumn(relation)}, and name it there.`,
+    )
+  }
+  const id = requireColumn(definition, columns, 'id_column', idColumn)
+  if (encoding !== 'UTF8' && !integerTypes.has(id.type) && id.type !== 'uuid') {
+    throw new SourceError(
+      `source ${logType}: id_column ${idColumn} is of type ${id.type} and the database's encoding ${encoding}, whose bytes sort otherwise than those of UTF8`,
+      'Use a key of type uuid or bigint, or move the table to a database whose encoding is UTF8.',
     )
   }
   return { fence: 'snapshot', relations: [], sequences: [] }

@@ -9,6 +9,8 @@ export interface Floor {
   readonly position: Position
   /** Epoch milliseconds of the database, for what a former run stored: it may have read a little further. */
   readonly savedAt?: number
+  /** Of the source; in another one the position means nothing. */
+  readonly life: number
 }
 
 type Horizons = ReadonlyMap<string, Floor>
@@ -29,10 +31,9 @@ export class Floors {
   }
 
   /** Before a poll's statement is sent. */
-  mark(horizons: ReadonlyMap<string, Position>): void {
+  mark(horizons: ReadonlyMap<string, Floor>): void {
     this.#current = this.#last
     // Of a source that cannot be read at the moment the older place is still true.
-    const known = [...horizons].map(([logType, position]) => [logType, { position }] as const)
-    this.#last = new Map([...this.#last, ...known])
+    this.#last = new Map([...this.#last, ...horizons])
   }
 }

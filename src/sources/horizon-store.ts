@@ -52,7 +52,10 @@ export class HorizonStore {
       SELECT log_type, horizon, (extract(epoch FROM updated_at) * 1000)::float8 AS saved_at
       FROM spillway.source_state`
     return new Map(
-      rows.map(({ log_type, horizon, saved_at }) => [log_type, { position: horizon, savedAt: saved_at }]),
+      rows.map(({ log_type, horizon, saved_at }) => [
+        log_type,
+        { position: horizon, savedAt: saved_at, life: 0 },
+      ]),
     )
   }
 

@@ -9,7 +9,10 @@ import type { Sequence } from './sequences.ts'
 export interface Incarnation {
   /** The cluster's system identifier: a copy made by dump and restore has another one. */
   readonly cluster: string
-  /** Cluster, timeline (a restore to a point in time and a failover begin a new one), table and sequence. */
+  /**
+   * Cluster, timeline (a restore to a point in time and a failover begin a new one), start of the server (a crash
+   * loses what was committed asynchronously), table and sequence.
+   */
   readonly incarnation: string
 }
 
@@ -18,12 +21,13 @@ export async function readIncarnation(
   relation: string,
   sequences: readonly Sequence[],
 ): Promise<Incarnation> {
-  const [row] = await sql.query<{ cluster: string }>(
-    'SELECT system_identifier AS cluster FROM pg_control_system()',
+  const [row] = await sql.query<{ cluster: string; started: string }>(
+    'SELECT system_identifier AS cluster, extract(epoch FROM pg_postmaster_start_time()) AS started FROM pg_control_system()',
   )
   const cluster = row?.cluster ?? ''
+  const started = row?.started ?? ''
   const files = sequences.map(({ oid, file }) => `${oid}:${file}`)
-  return { cluster, incarnation: [cluster, await timeline(sql), relation, ...files].join('/') }
+  return { cluster, incarnation: [cluster, await timeline(sql), started, relation, ...files].join('/') }
 }
 
 /** Some hosted servers keep the write-ahead log's functions to themselves; the last checkpoint says it later. */

@@ -47,6 +47,10 @@ export function laterOf(a: Position, b: Position): Position {
   return comparePositions(a, b) >= 0 ? a : b
 }
 
+export function earlierOf(a: Position, b: Position): Position {
+  return comparePositions(a, b) <= 0 ? a : b
+}
+
 /** The highest position that surely lies before a row. */
 export function placeBefore(row: Position): Position {
   const end = numberEnd(row)

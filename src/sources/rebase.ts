@@ -96,7 +96,7 @@ export async function rebase(
         AND spillway.position_number(s.horizon) > spillway.position_number(c.position)`
     await sql`
       UPDATE spillway.cursors c
-      SET position = m."to", frozen = '{}', start_until = NULL, start_xid = NULL, start_seen = NULL,
+      SET life = gen_random_uuid(), position = m."to", frozen = '{}', start_until = NULL, start_xid = NULL, start_seen = NULL,
           start_snapshot = NULL, updated_at = now()
       FROM jsonb_to_recordset(${JSON.stringify(moves)}::text::jsonb) AS m(destination_id bigint, "to" text)
       WHERE c.destination_id = m.destination_id AND c.log_type = ${definition.logType}`

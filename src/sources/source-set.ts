@@ -1,5 +1,5 @@
 /** The watchers of all registered sources, started and stopped as the rows of `spillway.sources` change. */
-import type { Position } from './position.ts'
+import type { Floor } from './floors.ts'
 import { type SourceDefinition, sameDefinition } from './source.ts'
 import { Watcher, type WatcherDeps } from './watcher.ts'
 
@@ -14,6 +14,7 @@ const nothing = { reader: undefined, horizon: undefined, oldest: undefined, olde
 export class SourceSet {
   readonly #deps: WatcherDeps
   readonly #entries = new Map<string, Entry>()
+  readonly #formerLives = new Map<string, number>()
   #definitions: readonly SourceDefinition[] = []
 
   constructor(deps: WatcherDeps) {
@@ -30,17 +31,18 @@ export class SourceSet {
   }
 
   /** How far the sources can be read, those of which it is known. */
-  get horizons(): ReadonlyMap<string, Position> {
+  get horizons(): ReadonlyMap<string, Floor> {
     return new Map(
-      [...this.#entries].flatMap(
-        ([
-          logType,
-          {
-            watcher: { horizon },
-          },
-        ]) => (horizon === undefined ? [] : [[logType, horizon]]),
-      ),
+      [...this.#entries].flatMap(([logType, { watcher }]) => {
+        const position = watcher.horizon
+        return position === undefined ? [] : [[logType, { position, life: this.#lifeOf(logType) }]]
+      }),
     )
+  }
+
+  /** Counts the lives of a source in this run: a new one begins when it is registered anew or went back in time. */
+  #lifeOf(logType: string): number {
+    return (this.#formerLives.get(logType) ?? 0) + (this.#entries.get(logType)?.watcher.rewinds ?? 0)
   }
 
   /** There may be new rows of a log type. */
@@ -51,7 +53,11 @@ export class SourceSet {
   /** The watcher of a log type, or a view of nothing; asked anew each time, since sources come and go. */
   view(logType: string) {
     const find = () => this.#entries.get(logType)?.watcher ?? nothing
+    const life = () => this.#lifeOf(logType)
     return {
+      get life() {
+        return life()
+      },
       get reader() {
         return find().reader
       },
@@ -80,6 +86,7 @@ export class SourceSet {
     const problems = new Map<string, string | undefined>()
     await Promise.all(
       stale.map(async ([logType, { watcher, stop, done }]) => {
+        this.#formerLives.set(logType, this.#lifeOf(logType) + 1)
         this.#entries.delete(logType)
         stop.abort()
         await done

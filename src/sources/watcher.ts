@@ -74,6 +74,7 @@ export class Watcher {
   #anchor: { readonly at: Position; readonly row: Anchor | null } | undefined
   #remembered: { readonly text: string; readonly at: number } | undefined
   #problem: string | undefined
+  #rewinds = 0
   /** Whether `onReady` was called since the source was looked up. */
   #ready = false
   /** What lies after the cursors has to be read again. */
@@ -106,6 +107,11 @@ export class Watcher {
   /** The first row when the last run of the daemon looked at the table; without one, at the first look. */
   get oldestAtStart(): Oldest {
     return this.#oldestAtStart
+  }
+
+  /** How often it was found to have gone back in time. */
+  get rewinds(): number {
+    return this.#rewinds
   }
 
   /** Why the source cannot be read, while it cannot. */
@@ -276,15 +282,19 @@ export class Watcher {
 
   async #remember(horizon: Position, trace: Trace): Promise<void> {
     const at = performance.now()
-    if (this.#remembered && at - this.#remembered.at < rememberEveryMs) return
-    if (this.#anchor?.at !== horizon) {
+    const isDue = this.#remembered === undefined || at - this.#remembered.at >= rememberEveryMs
+    // What was read last must be vouched for at once: a failover may take just that back. And a row that
+    // retention has deleted must not be missed after the next one.
+    if (isDue || this.#anchor?.at !== horizon) {
       this.#anchor = { at: horizon, row: (await this.#reader?.anchor(horizon)) ?? null }
     }
-    const known = { ...trace, anchor: this.#anchor.row }
+    const known = { ...trace, anchor: this.#anchor?.row }
     this.#trace = known
+    if (!isDue) return
     const text = JSON.stringify([horizon, known])
-    if (this.#remembered?.text === text) return
+    const isNews = this.#remembered?.text !== text
     this.#remembered = { text, at }
+    if (!isNews) return
     await this.#deps.remember(this.definition, horizon, known)
   }
 
@@ -296,6 +306,7 @@ export class Watcher {
     const rewound = error instanceof SourceRewoundError
     if (rewound) {
       // From now on only what is stored counts: a rebase changes it.
+      this.#rewinds += 1
       this.#horizon = undefined
       this.#trace = undefined
       this.#anchor = undefined

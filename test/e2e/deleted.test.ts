@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { type DaemonProcess, startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled } from '../support/destinations.ts'
+import { session } from '../support/postgres.ts'
 import { createScene, type Scene } from '../support/scene.ts'
 
 const quick = { SPILLWAY_BACKOFF_SCHEDULE_MS: '200', SPILLWAY_INTER_BATCH_DELAY_MS: '0' }
@@ -112,6 +113,30 @@ describe('rows that were deleted before they were sent are recorded and warned o
       { from_position: '0', to_position: '10', event_count: '6', reason: 'backlog_expired' },
     ])
   })
+})
+
+it('a range of deleted rows ends where rows of open transactions may still appear', async () => {
+  const scene = await createScene()
+  const { url, sql, receiver, write } = scene
+  receiver.always({ status: 503 })
+  const first = await startDaemon(url, quick)
+  const id = await insertDestination(sql, { url: receiver.url })
+  await write(3)
+  await first.logged('destination.backing_off')
+  const open = session(url)
+  await open`BEGIN`
+  await open`INSERT INTO spillway.request_audit_log (org_id) VALUES ('acme')`
+  await write(1)
+  await deletedUpTo(scene, 3)
+  receiver.always({ status: 200 })
+  await first.logged('events.deleted_at_source')
+  expect(await records(scene)).toMatchObject([{ from_position: '0', to_position: '3' }])
+  await open`COMMIT`
+  await first.stop()
+  const second = await startDaemon(url, quick)
+  await settled(sql, id, null)
+  await second.stop()
+  expect(idsOf(scene).slice(-2)).toEqual(['request:4', 'request:5'])
 })
 
 describe('nothing is recorded', () => {

@@ -96,6 +96,46 @@ describe('a source that went back in time is stopped, and mended by a rebase', (
     expect(new Set(idsOf(receiver.requests))).toEqual(new Set([1, 2, 3, 1_000_000, 1_000_001]))
   })
 
+  it('and what was known of its former life moves no cursor of a tenant that had nothing to send', async () => {
+    const { url, sql, receiver, write } = await createScene()
+    const all = await insertDestination(sql, { url: `${receiver.url}/all` })
+    const tenant = await insertDestination(sql, { url: `${receiver.url}/tenant`, org: 'tenant' })
+    const daemon = await startDaemon(url)
+    await write(20, 'others')
+    await settled(sql, all, null)
+    await sql.unsafe(truncate)
+    await write(5, 'tenant')
+    await write(40, 'others')
+    await daemon.logged('source.rewound')
+    await rebase(url, 'request')
+    await settled(sql, tenant, 'tenant')
+    await settled(sql, all, null)
+    await daemon.stop()
+    const got = receiver.requests.filter(({ path }) => path === '/tenant')
+    expect(idsOf(got)).toEqual([1, 2, 3, 4, 5])
+  })
+
+  it('when rows that were delivered within the last second are gone and others have their ids', async () => {
+    const { url, sql, receiver, write } = await createScene()
+    const id = await insertDestination(sql, { url: receiver.url })
+    const daemon = await startDaemon(url)
+    await write(60)
+    await settled(sql, id, null)
+    await write(40)
+    await settled(sql, id, null)
+    // What a promoted replica shows that had not got the last rows: another file, and ids that go on before them.
+    await sql.begin(async (tx) => {
+      await tx`DELETE FROM spillway.request_audit_log WHERE id > 60`
+      await tx`ALTER SEQUENCE spillway.request_audit_log_id_seq RESTART WITH 61`
+      await tx`INSERT INTO spillway.request_audit_log (org_id) SELECT 'new' FROM generate_series(1, 50)`
+    })
+    await daemon.logged('source.rewound')
+    await rebase(url, 'request', '--from', '60')
+    await settled(sql, id, null)
+    await daemon.stop()
+    expect(idsOf(receiver.requests).slice(100)).toEqual(Array.from({ length: 50 }, (_, index) => 61 + index))
+  })
+
   it('and the other sources run on meanwhile', async () => {
     const { url, sql, receiver, write } = await createScene()
     const id = await insertDestination(sql, { url: receiver.url, logTypes: ['request', 'action'] })
@@ -132,6 +172,28 @@ describe('a source is not taken for one that went back', () => {
     }
   })
 
+  it('when retention has emptied its table and its sequence is altered after that', async () => {
+    const { url, sql, receiver, write } = await createScene()
+    const id = await insertDestination(sql, { url: receiver.url })
+    const daemon = await startDaemon(url)
+    await write(3)
+    await settled(sql, id, null)
+    await sql`DELETE FROM spillway.request_audit_log`
+    await expect
+      .poll(
+        async () =>
+          (await sql`SELECT trace->'anchor' AS at FROM spillway.source_state WHERE log_type = 'request'`)[0]
+            ?.at,
+      )
+      .toBeNull()
+    await sql`ALTER SEQUENCE spillway.request_audit_log_id_seq MAXVALUE 1000000`
+    await write(2)
+    await settled(sql, id, null)
+    await daemon.stop()
+    expect(idsOf(receiver.requests)).toEqual([1, 2, 3, 4, 5])
+    expect(daemon.lines.filter(({ event }) => event === 'source.rewound')).toEqual([])
+  })
+
   it('when its key is widened and its table rewritten', async () => {
     const { url, sql, receiver } = await createScene()
     await sql`CREATE TABLE login (id serial PRIMARY KEY, tenant text, at timestamptz DEFAULT now())`
@@ -149,6 +211,23 @@ describe('a source is not taken for one that went back', () => {
     expect(idsOf(receiver.requests)).toEqual([1, 2, 3])
     expect(daemon.lines.filter(({ event }) => event === 'source.rewound')).toEqual([])
   })
+})
+
+it('a source that is pointed at another table takes no cursor along that knew the old one', async () => {
+  const { url, sql, receiver, write } = await createScene()
+  const all = await insertDestination(sql, { url: `${receiver.url}/all` })
+  await insertDestination(sql, { url: `${receiver.url}/tenant`, org: 'tenant' })
+  const daemon = await startDaemon(url)
+  await write(20, 'others')
+  await settled(sql, all, null)
+  await sql`CREATE TABLE fresh (LIKE spillway.request_audit_log INCLUDING ALL)`
+  await sql`UPDATE spillway.sources SET relation = 'fresh' WHERE log_type = 'request'`
+  await daemon.logged('source.started', ({ relation }) => relation === 'fresh')
+  await sql`INSERT INTO fresh (org_id) SELECT 'tenant' FROM generate_series(1, 5)`
+  const ids = () => idsOf(receiver.requests.filter(({ path }) => path === '/tenant'))
+  while (ids().length < 5) await receiver.received(receiver.requests.length + 1)
+  await daemon.stop()
+  expect(ids()).toEqual([1, 2, 3, 4, 5])
 })
 
 describe('a copy in another cluster', () => {

@@ -69,6 +69,18 @@ describe('a source with the ordering xact', () => {
     await sql`INSERT INTO visit (tenant, note, at) VALUES ('acme', 'old', '2025-06-01')`
     await write(scene, 'new')
     const daemon = await startDaemon(url)
+    // Transactions of other tests hold the horizon of the whole server back; an instant is sought below it.
+    await expect
+      .poll(
+        async () =>
+          (
+            await sql`
+              SELECT FROM spillway.source_state
+              WHERE log_type = 'visit' AND horizon::numeric > (SELECT max(xact::text::numeric) FROM visit)`
+          ).length,
+        { timeout: 60_000 },
+      )
+      .toBe(1)
     await insertDestination(sql, { url: receiver.url, logTypes: ['visit'], startFrom })
     await daemon.logged('destination.added')
     await write(scene, 'fresh')

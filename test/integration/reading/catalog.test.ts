@@ -101,6 +101,14 @@ describe('a source is refused, with what to do about it, where', () => {
     expect(refused.message).toContain(said)
   })
 
+  test('its tenants cannot be told apart by the collation of their column', async () => {
+    const ddl = `CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+      CREATE TABLE audit (id bigserial, org_id text COLLATE loose, at timestamptz)`
+    const { message, hint } = await refusal(resolve(ddl))
+    expect(message).toContain('collation loose')
+    expect(hint).toContain('COLLATE "C"')
+  })
+
   test('a row has no id', async () => {
     const ddl = `CREATE TABLE audit (id bigint, org_id text, at timestamptz); INSERT INTO audit VALUES (NULL, 'a')`
     expect((await refusal(resolve(ddl))).hint).toContain('SET NOT NULL')

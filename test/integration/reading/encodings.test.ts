@@ -47,3 +47,15 @@ test('a database in SQL_ASCII is refused, because its bytes may be anything', as
   expect(String(error)).toContain('SQL_ASCII')
   expect((error as SourceError).hint).toContain('UTF8')
 })
+
+test('text keys in the order of transactions need UTF8, whose bytes sort as ours do; uuid keys do not', async () => {
+  const { sql, url } = await databaseIn('WIN1252')
+  await sql.unsafe(`
+    CREATE TABLE audit (id text PRIMARY KEY, key uuid NOT NULL, org_id text, at timestamptz,
+      xact xid8 NOT NULL DEFAULT pg_current_xact_id())`)
+  const pool = sourcePool(url)
+  const definition = define({ ordering: 'xact', xactColumn: 'xact' })
+  const error = await readerOf(pool, definition).catch((reason: unknown) => reason)
+  expect(String(error)).toContain('WIN1252')
+  await readerOf(pool, { ...definition, idColumn: 'key' })
+})

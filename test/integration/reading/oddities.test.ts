@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createTestDatabase } from '../../support/postgres.ts'
+import { needsPostgres } from '../../support/server-version.ts'
 import { dataOf, writer } from './values.ts'
 import { define, readerOf, sourcePool } from './watching.ts'
 
@@ -142,7 +143,8 @@ test.each([
 describe('a table', () => {
   const noOrg = { orgColumn: null } as const
 
-  test('with generated columns, stored and virtual, tells what they are', async () => {
+  test('with generated columns, stored and virtual, tells what they are', async (context) => {
+    await needsPostgres(context, sql, 18, 'a virtual generated column')
     await sql.unsafe(`
       CREATE TABLE public.generated (id bigserial, epoch_ms bigint, at timestamptz GENERATED ALWAYS AS (to_timestamp(epoch_ms / 1000.0)) STORED,
         doubled numeric GENERATED ALWAYS AS (epoch_ms * 2.50) VIRTUAL, tags bigint[] GENERATED ALWAYS AS (ARRAY[epoch_ms * 100000]) VIRTUAL);

@@ -30,6 +30,10 @@ describe('rows may have been deleted', () => {
     expect(deletions.find('10', null, '80')).toBe('80')
   })
 
+  test('but not beyond what was read, where rows may still appear', () => {
+    expect(from('1').find('10', '500', '80')).toBe('80')
+  })
+
   test('by the order of transactions too', () => {
     expect(from('700/1').find('800', "812/'a", '900')).toBe('812')
   })
