@@ -87,22 +87,11 @@ export class Forwarder {
 
   /** How far its cursors can go without an event. */
   get idleMoves(): IdleMove[] {
-    return this.#streams.flatMap((stream) => {
-      const isIdle = stream.isResting || this.#stopped !== undefined
-      const { frozen, position: from, emptyTo: to, logType, life } = stream
-      return !isIdle || frozen.length > 0 || from === to
-        ? []
-        : [
-            {
-              destinationId: this.destination.id,
-              logType,
-              life,
-              from,
-              to,
-              done: () => stream.settled(to, []),
-            },
-          ]
-    })
+    const isStopped = this.#stopped !== undefined
+    const destinationId = this.destination.id
+    return this.#streams
+      .flatMap((stream) => stream.idleMove(isStopped) ?? [])
+      .map((move) => ({ ...move, destinationId }))
   }
 
   get failing(): boolean {

@@ -13,7 +13,7 @@ import type { Oldest, Page, Reader, ReadRow, Scope } from '../sources/reader.ts'
 import { type Batch, type CutRules, cutBatch, type Item } from './batch.ts'
 import { Deletions } from './deletions.ts'
 import type { Seat } from './lanes.ts'
-import type { Cursor } from './store.ts'
+import type { Cursor, IdleMove } from './store.ts'
 
 /** The source as a stream sees it; all undefined while it cannot be read. */
 export interface SourceView {
@@ -155,6 +155,14 @@ export class Stream {
   /** At this moment it is known to have nothing to send up to `emptyTo`. */
   get isResting(): boolean {
     return this.#isResting && !this.#awake && !this.#mustReread
+  }
+
+  /** How far the cursor can go without an event; undefined where it stays. `isStopped`: no turn will begin. */
+  idleMove(isStopped: boolean): Omit<IdleMove, 'destinationId'> | undefined {
+    const { life, logType, position: from, emptyTo: to } = this
+    const isIdle = this.isResting || isStopped
+    if (!isIdle || this.#frozen.length > 0 || from === to) return undefined
+    return { life, logType, from, to, done: () => this.settled(to, []) }
   }
 
   /** Somebody else has looked, and found no row for it up to a position that is safe to read. */
