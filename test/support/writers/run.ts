@@ -36,15 +36,11 @@ export interface Run {
   /** Rows that were ever committed, and those of them that were taken away after they had arrived. */
   readonly committed: number
   readonly removed: number
-  /**
-   * Records of events that were not delivered; there is no reason for any. Those of `deleted_at_source` are left
-   * out: the housekeeper deletes rows that were sent while a killed daemon does not know it yet, and then the rest
-   * begins beyond a cursor with rows waiting, which is just what that record is for.
-   */
-  readonly notDelivered: number
+  /** Records of events that were not delivered; there is no reason for any. */
+  readonly notDelivered: readonly postgres.Row[]
   /** How often what was done by the writers and the housekeeper. */
   readonly deeds: Readonly<Record<string, number>>
-  /** What the daemons said at level warn and above, of deletions (see `notDelivered`) aside. */
+  /** What the daemons said at level warn and above. */
   readonly complaints: readonly LogLine[]
   /** What a reader by `id > cursor` did not see of the rows that are still there; ordering `id` only. */
   readonly lostByNaiveReader: number
@@ -128,8 +124,9 @@ export async function runWriters(options: RunOptions): Promise<Run> {
   )
   const rows = await table.committed(sql)
   const there = rows.filter(({ removed }) => !removed)
-  const [ledger] = await sql<{ count: number }[]>`
-    SELECT ((SELECT count(*) FROM spillway.skipped_ranges WHERE reason <> 'deleted_at_source') + (SELECT count(*) FROM spillway.dead_letters))::int AS count`
+  const notDelivered = await sql`
+    SELECT destination_id, from_position AS place, to_position AS up_to, reason FROM spillway.skipped_ranges
+    UNION ALL SELECT destination_id, event_id, NULL, reason FROM spillway.dead_letters`
   const [everything, ...others] = accounts
   if (!everything) throw new Error('there is a destination of all orgs')
   return {
@@ -138,7 +135,7 @@ export async function runWriters(options: RunOptions): Promise<Run> {
     committed: rows.length,
     removed: rows.length - there.length,
     deeds: deeds.counts,
-    notDelivered: ledger?.count ?? 0,
+    notDelivered,
     complaints: daemons.complaints,
     lostByNaiveReader: there.filter(({ id }) => seen?.has(id) === false).length,
   }
@@ -238,11 +235,7 @@ class Daemons {
   }
 
   get complaints(): LogLine[] {
-    return this.#all.flatMap(({ lines }) =>
-      lines.filter(
-        ({ level, event }) => !['debug', 'info'].includes(level) && event !== 'events.deleted_at_source',
-      ),
-    )
+    return this.#all.flatMap(({ lines }) => lines.filter(({ level }) => !['debug', 'info'].includes(level)))
   }
 
   get ended(): Promise<unknown> {
