@@ -94,6 +94,8 @@ export const deadLetters = spillway.table('dead_letters', {
   destinationId: bigint('destination_id', { mode: 'number' }).notNull(),
   logType: text('log_type').notNull(),
   eventId: text('event_id').notNull(),
+  provider: text('provider'),
+  status: integer('status'),
   reason: text('reason').notNull(),
   createdAt: instant('created_at').notNull().defaultNow(),
   resolvedAt: instant('resolved_at'),

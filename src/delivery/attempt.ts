@@ -5,12 +5,20 @@
  */
 import pRetry from 'p-retry'
 import type { EncodedBatch, Outcome, Retry, Sender } from '../../providers/provider.ts'
+import type { RateLimit } from './rate-limit.ts'
 
 /** 0.5 s and 1.5 s, each up to doubled by jitter. */
-const quickRetries = { retries: 2, minTimeout: 500, factor: 3, maxTimeout: 3_000, randomize: true }
+const pauses = { retries: 2, minTimeout: 500, factor: 3, maxTimeout: 3_000, randomize: true }
 
 /** The receiver asked for a longer pause than quick retries make. */
 const longestQuickRetryAfterMs = 500
+
+export interface AttemptOptions {
+  /** For a destination that was well until now. */
+  readonly quickRetries: boolean
+  /** Every request keeps to it, retries too. */
+  readonly rate?: RateLimit
+}
 
 class RetryLater extends Error {
   readonly outcome: Retry
@@ -24,19 +32,23 @@ class RetryLater extends Error {
 export async function attempt(
   sender: Sender,
   batch: EncodedBatch,
-  options: { readonly quickRetries: boolean },
+  { quickRetries, rate }: AttemptOptions,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  if (!options.quickRetries) return sender.send(batch, signal)
+  const send = async () => {
+    await rate?.pass(batch.events.length, signal)
+    return sender.send(batch, signal)
+  }
+  if (!quickRetries) return send()
   try {
     return await pRetry(
       async () => {
-        const outcome = await sender.send(batch, signal)
+        const outcome = await send()
         if (outcome.kind === 'retry') throw new RetryLater(outcome)
         return outcome
       },
       {
-        ...quickRetries,
+        ...pauses,
         signal,
         shouldRetry: ({ error }) => error instanceof RetryLater && worthRetryingNow(error.outcome),
       },

@@ -38,6 +38,8 @@ export interface DeadLetter {
   readonly position: Position
   readonly eventId: string
   readonly code: ReasonCode
+  /** The HTTP status, where there was one. */
+  readonly status?: number
   readonly message: string
 }
 
@@ -52,6 +54,11 @@ export interface Batch extends EncodedBatch {
   readonly deadLetters: readonly DeadLetter[]
   /** Of the body before compression, framing included. */
   readonly bytes: number
+  /**
+   * The events from index `start` up to and without `end` as a batch of its own, with bounds and an id of its own and what
+   * is not delivered between them. Neighbouring parts leave nothing out.
+   */
+  part(start: number, end: number): Batch
 }
 
 export interface CutRules {
@@ -86,8 +93,7 @@ export function cutBatch(
 ): Cut {
   const { limits, framing } = rules
   const maxEvents = Math.min(rules.batchSize, limits.maxEvents)
-  const separatorBytes = Buffer.byteLength(framing.separator)
-  const emptyBytes = Buffer.byteLength(framing.prefix) + Buffer.byteLength(framing.suffix)
+  const { emptyBytes, separatorBytes } = framingBytes(framing)
   const oldest = limits.maxEventAgeMs === undefined ? undefined : now - limits.maxEventAgeMs
   const events: EncodedEvent[] = []
   const positions: Position[] = []
@@ -161,6 +167,13 @@ export function cutBatch(
   }
 }
 
+function framingBytes({ prefix, separator, suffix }: Framing) {
+  return {
+    emptyBytes: Buffer.byteLength(prefix) + Buffer.byteLength(suffix),
+    separatorBytes: Buffer.byteLength(separator),
+  }
+}
+
 /** Joins neighbours: one record for a run of skipped events. */
 function extendSkipped(skipped: SkippedRange[], from: Position, to: Position, reason: string): void {
   const last = skipped.at(-1)
@@ -202,6 +215,27 @@ class CutBatch implements Batch {
   get id(): string {
     this.#id ??= batchId(this.#rules, [this.from, this.to], this.events)
     return this.#id
+  }
+
+  part(start: number, end: number): Batch {
+    const from = start === 0 ? this.from : (this.positions[start - 1] ?? this.to)
+    const to = end >= this.events.length ? this.to : (this.positions[end - 1] ?? this.from)
+    const within = (position: Position) =>
+      comparePositions(position, from) > 0 && comparePositions(position, to) <= 0
+    const events = this.events.slice(start, end)
+    const { emptyBytes, separatorBytes } = framingBytes(this.#rules.framing)
+    return new CutBatch(this.#rules, {
+      from,
+      to,
+      events,
+      positions: this.positions.slice(start, end),
+      skipped: this.skipped.filter((range) => within(range.to)),
+      deadLetters: this.deadLetters.filter(({ position }) => within(position)),
+      bytes: events.reduce(
+        (sum, { bytes }) => sum + bytes,
+        emptyBytes + separatorBytes * (events.length - 1),
+      ),
+    })
   }
 
   eventBatchId(index: number): string {

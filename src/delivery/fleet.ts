@@ -19,6 +19,7 @@ import type { Log } from '../telemetry/log.ts'
 import { type Health, healthy } from './decide.ts'
 import { Forwarder } from './forwarder.ts'
 import type { Lanes } from './lanes.ts'
+import { RateLimit, smoothBatchSize } from './rate-limit.ts'
 import { Reporter } from './reporter.ts'
 import { findStart } from './start.ts'
 import type { Cursor, DeliveryStore, DestinationState } from './store.ts'
@@ -253,6 +254,7 @@ export class Fleet {
     const forwarder = new Forwarder(destination, usableHealth(state.health), sender, {
       ...this.#deps,
       reporter: new Reporter(log, clock, destination),
+      rate: new RateLimit(destination.delivery, clock),
       onLost: () => this.#lost(member, forwarder),
     })
     member.forwarder = forwarder
@@ -301,7 +303,7 @@ export class Fleet {
           logType,
           limits: configured.limits,
           framing: configured.framing,
-          batchSize: delivery.batchSize,
+          batchSize: smoothBatchSize(delivery.batchSize, delivery, configured.framing.onePerRequest === true),
         },
         encode: configured.encode,
         now: () => this.#deps.clock.now(),

@@ -2,28 +2,24 @@
  * The loop of one destination: wait until there is something to send and no back-off to sit out, take a
  * seat, drain its streams one after the other, leave.
  *
- * Keeps: I1 and I5 (a cursor moves only together with the records of what was not delivered), I3 and I4
- * (through the store's writes: ends are frozen before the first attempt), I6 (seats), I9 (budget of bytes).
- * A failed batch ends the turn: everything read is forgotten, the frozen ends stay, and the next attempt,
- * also one of another process, makes the same batch from the same rows.
+ * Keeps I6 (seats) and I9 (budget of bytes); what is sent and settled is the `Drain`'s. After a failure everything that
+ * was read is forgotten, and read again for the next attempt.
  *
- * `stop` lets what is on its way finish for a grace time, then aborts it; an aborted batch counts as no
- * attempt and stays frozen.
+ * `stop` lets what is on its way finish for a grace time, then aborts it.
  */
-import type { Outcome, Sender } from '../../providers/provider.ts'
+import type { Sender } from '../../providers/provider.ts'
 import { Bell, type Clock, sleep } from '../clock.ts'
 import { type Availability, isCancelled, isTransient } from '../db/availability.ts'
 import type { Destination } from '../destinations/destination.ts'
 import { LeaseLostError } from '../errors.ts'
-import { attempt } from './attempt.ts'
 import { Backlog } from './backlog.ts'
-import type { Batch } from './batch.ts'
+import { Condition } from './condition.ts'
 import { CursorWriter } from './cursor-writer.ts'
-import { decide, type Effect, type Health } from './decide.ts'
-import { Flights, type Landing } from './flights.ts'
+import type { Health } from './decide.ts'
+import { Drain } from './drain.ts'
 import type { Lanes, Seat } from './lanes.ts'
+import type { RateLimit } from './rate-limit.ts'
 import type { Reporter } from './reporter.ts'
-import { type Settlement, settlementOf } from './settlement.ts'
 import type { DeliveryStore, IdleMove } from './store.ts'
 import type { Stream } from './stream.ts'
 
@@ -36,6 +32,7 @@ export interface ForwarderDeps {
   readonly lanes: Lanes
   readonly clock: Clock
   readonly reporter: Reporter
+  readonly rate: RateLimit
   readonly backoffScheduleMs: readonly number[]
   /** In [0, 1). */
   readonly random: () => number
@@ -43,12 +40,6 @@ export interface ForwarderDeps {
   onLost(): void
 }
 
-/** A request that takes longer gives its seat back while it waits. */
-const slowAfterMs = 1_000
-/** A longer pause between batches is spent without a seat. */
-const longestPauseSeatedMs = 500
-/** One write to the disk freezes up to this many batches. */
-const freezeAhead = 16
 /** After an error of the daemon's own making, before it is tried again. */
 const pauseAfterErrorMs = 5_000
 const pauseWithoutSourceMs = 500
@@ -63,22 +54,36 @@ export class Forwarder {
   readonly #stopping = new AbortController()
   /** Aborts what is on its way. */
   readonly #aborting = new AbortController()
-  /** Batches beyond a failed one that were accepted already (only with `maxInFlight` > 1). */
-  readonly #acceptedAhead = new Set<string>()
-  readonly #writer: CursorWriter
   readonly #backlog: Backlog
-  #health: Health
+  readonly #condition: Condition
+  readonly #drain: Drain
   #running: Promise<void> | undefined
   #stopped: Promise<void> | undefined
-  #notBefore = 0
 
   constructor(destination: Destination, health: Health, sender: Sender, deps: ForwarderDeps) {
     this.destination = destination
-    this.#health = health
-    this.#writer = new CursorWriter(destination.id, deps, this.#aborting.signal)
-    this.#backlog = new Backlog(destination, this.#writer, deps, this.#aborting.signal)
     this.#sender = sender
     this.#deps = deps
+    const aborting = this.#aborting.signal
+    const stopping = this.#stopping.signal
+    const writer = new CursorWriter(destination.id, deps, aborting)
+    this.#backlog = new Backlog(destination, writer, deps, aborting)
+    this.#condition = new Condition(destination, health, {
+      ...deps,
+      writer,
+      backlog: this.#backlog,
+      // The registry sees the disabled row and ends this forwarder.
+      onDisabled: () => this.#stopping.abort(),
+    })
+    this.#drain = new Drain(destination, {
+      ...deps,
+      sender,
+      writer,
+      condition: this.#condition,
+      stopping,
+      aborting,
+      streams: () => this.#streams,
+    })
   }
 
   get streams(): readonly Stream[] {
@@ -95,7 +100,7 @@ export class Forwarder {
   }
 
   get failing(): boolean {
-    return this.#health.firstFailedAt !== undefined
+    return this.#condition.failing
   }
 
   open(stream: Stream): void {
@@ -177,12 +182,12 @@ export class Forwarder {
   /** Until a stream has something to send and no back-off stands in the way. */
   async #due(): Promise<void> {
     while (!this.#stopping.signal.aborted) {
-      const { clock } = this.#deps
-      const backOffMs = (this.#health.nextAttemptAt ?? 0) - clock.now()
-      const waitMs = Math.max(backOffMs, this.#notBefore - clock.monotonic())
+      const waitMs = Math.max(this.#condition.backOffMs, this.#drain.waitMs)
       const awake = this.#nextStream() !== undefined
       if (awake && waitMs <= 0) return
-      await this.#bell.wait(awake ? waitMs : undefined)
+      const noticeMs = this.#condition.nextNoticeMs
+      await this.#bell.wait(earlier(awake ? waitMs : undefined, noticeMs))
+      this.#condition.notice()
     }
   }
 
@@ -201,190 +206,25 @@ export class Forwarder {
       await this.#backlog.judgeDisabledTime(stream)
       // To the back: each log type gets its turn.
       this.#streams.push(...this.#streams.splice(this.#streams.indexOf(stream), 1))
-      await this.#drain(stream, seat)
+      await this.#drainStream(stream, seat)
     } finally {
       seat.leave()
     }
   }
 
-  async #drain(stream: Stream, seat: Seat): Promise<void> {
+  async #drainStream(stream: Stream, seat: Seat): Promise<void> {
     let finished = false
     stream.begin()
     try {
-      finished = await this.#sendRounds(stream, seat)
+      finished = await this.#drain.run(stream, seat)
     } finally {
       // Batches that were handed out and not settled are read again, or their rows would be passed over (I1).
       if (finished) stream.rest()
       else stream.rewind()
     }
   }
+}
 
-  /**
-   * Sends round after round until there is nothing more, a batch fails, others wait, or it shall stop. True
-   * when everything that was handed out is settled.
-   */
-  async #sendRounds(stream: Stream, seat: Seat): Promise<boolean> {
-    const { maxCatchupBatches } = this.destination.delivery
-    let sent = 0
-    let accepted: Settlement | undefined
-    try {
-      while (!this.#stopping.signal.aborted) {
-        if (sent >= maxCatchupBatches) {
-          if (this.#othersWait(stream, seat)) break
-          sent = 0
-        }
-        const ahead = Math.min(freezeAhead, maxCatchupBatches - sent)
-        const round = await stream.next(ahead, seat, this.#aborting.signal)
-        await this.#writer.write(stream, accepted, round)
-        accepted = undefined
-        if (round.length === 0) break
-        sent += round.length
-        accepted = await this.#sendRound(stream, round, seat)
-        if (!accepted) return false
-      }
-      return true
-    } finally {
-      if (accepted) await this.#writer.write(stream, accepted, [])
-    }
-  }
-
-  /**
-   * Sends frozen batches, `maxInFlight` at once, and settles them in order. The last one's settlement is
-   * returned for the write that freezes the next round; undefined when the round was not completed.
-   */
-  async #sendRound(stream: Stream, round: readonly Batch[], seat: Seat): Promise<Settlement | undefined> {
-    const flights = new Flights({
-      round,
-      maxInFlight: this.destination.delivery.maxInFlight,
-      launch: (batch) => this.#launch(batch, seat),
-      clearance: () => this.#clearance(),
-    })
-    for (const [index, batch] of round.entries()) {
-      const landing = await flights.landing(index)
-      // It shall stop; the batch stays frozen.
-      if (!landing) return undefined
-      if ('error' in landing) {
-        await flights.acceptedAfter(index)
-        throw landing.error
-      }
-      const others = round.slice(index + 1)
-      const { settlement, failure } = this.#land(batch, landing)
-      if (failure) {
-        if (settlement) await this.#writer.write(stream, settlement, [batch, ...others])
-        // Batches beyond the failed one that were accepted are not sent again when their turn comes.
-        for (const { id } of await flights.acceptedAfter(index)) this.#acceptedAhead.add(id)
-        await this.#fail(batch, failure)
-        return undefined
-      }
-      if (others.length === 0) return settlement
-      await this.#writer.write(stream, settlement, others)
-    }
-    return undefined
-  }
-
-  /** Decides what follows from an answer: what is settled, and the failure's effects if it is one. */
-  #land(
-    batch: Batch,
-    { outcome, durationMs }: Extract<Landing, { outcome: Outcome }>,
-  ): { settlement: Settlement | undefined; failure: readonly Effect[] | undefined } {
-    const { clock, reporter, backoffScheduleMs, random } = this.#deps
-    const { delivery } = this.destination
-    if (batch.events.length === 0) {
-      // Nothing was sent, so nothing is known of the destination's health.
-      return { settlement: settlementOf(batch, 0, []), failure: undefined }
-    }
-    const policy = { ...delivery, scheduleMs: backoffScheduleMs }
-    this.#notBefore = clock.monotonic() + delivery.interBatchDelayMs
-    const decision = decide(this.#health, outcome, batch.events.length, policy, clock.now(), random())
-    this.#health = decision.health
-    let settlement: Settlement | undefined
-    for (const effect of decision.effects) {
-      if (effect.kind === 'settle') {
-        settlement = settlementOf(batch, effect.count, effect.refused)
-        if (settlement.accepted > 0) reporter.delivered(batch, settlement, durationMs)
-      } else if (effect.kind === 'recovered') {
-        reporter.recovered(effect.failures, effect.failingForMs)
-      }
-    }
-    const failed = decision.effects.some(({ kind }) => kind === 'failed')
-    return { settlement, failure: failed ? decision.effects : undefined }
-  }
-
-  async #fail(batch: Batch, effects: readonly Effect[]): Promise<void> {
-    const { reporter } = this.#deps
-    let error = ''
-    for (const effect of effects) {
-      switch (effect.kind) {
-        case 'failed':
-          error = `${effect.outcome}: ${effect.reason.message}`
-          reporter.failed(batch, effect.outcome, effect.reason, this.#health)
-          break
-        case 'abandon':
-          await this.#backlog.abandon(this.#streams, effect.failingForMs)
-          this.#acceptedAhead.clear()
-          break
-        case 'hold':
-          reporter.held(effect.failingForMs)
-          break
-        case 'back_off':
-          await this.#saveFailure(error)
-          reporter.backingOff(this.#health, effect.nextAttemptAt, effect.delayMs)
-          break
-        case 'disable':
-          await this.#writer.retry(() =>
-            this.#deps.store.disable(this.destination.id, this.destination.revision, error),
-          )
-          // The registry sees the disabled row and ends this forwarder.
-          this.#stopping.abort()
-          break
-        case 'settle':
-        case 'recovered':
-          break
-        default:
-          effect satisfies never
-      }
-    }
-  }
-
-  #saveFailure(error: string): Promise<void> {
-    const { id, revision } = this.destination
-    return this.#writer.retry(() => this.#deps.store.saveFailure(id, revision, this.#health, error))
-  }
-
-  #othersWait(stream: Stream, seat: Seat): boolean {
-    return seat.contended || this.#streams.some((other) => other !== stream && other.awake)
-  }
-
-  /**
-   * Keeps the pause between two batches, over turns too. False when it shall stop, and when the pause is so
-   * long that others could use the seat: the turn ends, and the next one begins after the pause.
-   */
-  async #clearance(): Promise<boolean> {
-    const waitMs = this.#notBefore - this.#deps.clock.monotonic()
-    if (waitMs > longestPauseSeatedMs) return false
-    if (waitMs > 0) await sleep(waitMs, this.#stopping.signal)
-    return !this.#stopping.signal.aborted
-  }
-
-  async #launch(batch: Batch, seat: Seat): Promise<Landing> {
-    // Nothing in it can be sent, or it was accepted before: it only has to be settled.
-    if (batch.events.length === 0 || this.#acceptedAhead.delete(batch.id)) {
-      return { outcome: { kind: 'accepted' }, durationMs: 0 }
-    }
-    const started = this.#deps.clock.monotonic()
-    const slow = setTimeout(() => seat.stepAside(), slowAfterMs)
-    try {
-      const outcome = await attempt(
-        this.#sender,
-        batch,
-        { quickRetries: !this.failing },
-        this.#aborting.signal,
-      )
-      return { outcome, durationMs: this.#deps.clock.monotonic() - started }
-    } catch (error) {
-      return { error }
-    } finally {
-      clearTimeout(slow)
-    }
-  }
+function earlier(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other)
 }

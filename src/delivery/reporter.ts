@@ -9,6 +9,7 @@ import type { Log } from '../telemetry/log.ts'
 import { type Failing, fail, LOG_AGAIN_MS } from '../telemetry/throttle.ts'
 import type { Batch, DeadLetter, SkippedRange } from './batch.ts'
 import type { FailureKind, Health } from './decide.ts'
+import type { Notice } from './notices.ts'
 import type { Settlement } from './settlement.ts'
 
 export interface LoggedRange extends SkippedRange {
@@ -141,6 +142,7 @@ export class Reporter {
     this.#unauthorized = false
     this.#log.emit('destination.recovered', {
       ...this.#who,
+      channel: 'spillway.notifications',
       failures,
       failing_for_ms: Math.round(failingForMs),
     })
@@ -158,6 +160,25 @@ export class Reporter {
 
   held(failingForMs: number): void {
     this.#log.emit('backlog.held', { ...this.#who, failing_for_ms: Math.round(failingForMs) })
+  }
+
+  notice(notice: Notice, { consecutiveFailures }: Health): void {
+    const told = {
+      ...this.#who,
+      channel: 'spillway.notifications',
+      failing_for_ms: Math.round(notice.failingForMs),
+      consecutive_failures: consecutiveFailures,
+    } as const
+    if (notice.kind === 'unhealthy') this.#log.emit('destination.unhealthy', told)
+    else {
+      const { percent, expiresAt } = notice
+      this.#log.emit('backlog.expiring', {
+        ...told,
+        percent,
+        expires_at: expiresAt,
+        on_expiry: notice.onExpiry,
+      })
+    }
   }
 
   skipped(logType: string, skipped: readonly SkippedRange[]): void {
@@ -182,12 +203,13 @@ export class Reporter {
   }
 
   deadLettered(logType: string, deadLetters: readonly DeadLetter[]): void {
-    for (const { eventId, code, message } of deadLetters) {
+    for (const { eventId, code, status, message } of deadLetters) {
       this.#log.emit('event.dead_lettered', {
         ...this.#who,
         log_type: logType,
         event_id: eventId,
         reason: code,
+        status,
         message,
       })
     }

@@ -104,8 +104,9 @@ export class DeliveryStore {
     const frozen = arrayLiteral(move.frozen)
     const ledger = JSON.stringify({
       skipped: move.skipped.map(({ from, to, count, reason }) => ({ from, to, count, reason })),
-      dead: move.deadLetters.map(({ eventId, code, message }) => ({
+      dead: move.deadLetters.map(({ eventId, code, status, message }) => ({
         event_id: eventId,
+        status,
         reason: `${code}: ${message}`,
       })),
     })
@@ -124,10 +125,13 @@ export class DeliveryStore {
         SELECT ${destinationId}::bigint, ${logType}::text, s."from", s."to", s.count, s.reason
         FROM ledger, jsonb_to_recordset(entries->'skipped') AS s("from" text, "to" text, count bigint, reason text)
       ), dead AS (
-        INSERT INTO spillway.dead_letters (destination_id, log_type, event_id, reason)
-        SELECT ${destinationId}::bigint, ${logType}::text, d.event_id, d.reason
-        FROM ledger, jsonb_to_recordset(entries->'dead') AS d(event_id text, reason text)
-        ON CONFLICT (destination_id, event_id) DO NOTHING
+        INSERT INTO spillway.dead_letters (destination_id, log_type, event_id, provider, status, reason)
+        SELECT DISTINCT ON (d.event_id) ${destinationId}::bigint, ${logType}::text, d.event_id,
+               (SELECT type FROM spillway.destinations WHERE id = ${destinationId}::bigint), d.status, d.reason
+        FROM ledger, jsonb_to_recordset(entries->'dead') AS d(event_id text, status int, reason text)
+        ON CONFLICT (destination_id, event_id) DO UPDATE
+          SET provider = excluded.provider, status = excluded.status, reason = excluded.reason,
+              created_at = now(), resolved_at = NULL
       ), well AS (
         UPDATE spillway.delivery_state SET
           status = CASE WHEN status IN ('disabled', 'invalid') THEN status ELSE 'active' END,

@@ -11,6 +11,7 @@ import { isCancelled } from '../db/availability.ts'
 import { comparePositions, laterOf, type Position, placeBefore } from '../sources/position.ts'
 import type { Oldest, Page, Reader, ReadRow, Scope } from '../sources/reader.ts'
 import { type Batch, type CutRules, cutBatch, type Item } from './batch.ts'
+import { BatchSize } from './batch-size.ts'
 import { Deletions } from './deletions.ts'
 import type { Seat } from './lanes.ts'
 import type { Cursor, IdleMove } from './store.ts'
@@ -55,6 +56,8 @@ const assumedRowBytes = 512
 
 export class Stream {
   readonly logType: string
+  /** How many events its next batch has. */
+  readonly size: BatchSize
   readonly #options: StreamOptions
   #position: Position
   /** Ends of batches that are stored beyond the cursor. */
@@ -86,6 +89,7 @@ export class Stream {
   constructor(options: StreamOptions) {
     this.#options = options
     this.logType = options.rules.logType
+    this.size = new BatchSize(options.rules.batchSize, options.cursor.frozen)
     this.#position = options.cursor.position
     this.#frozen = options.cursor.frozen
     this.#bounds = [...options.cursor.frozen]
@@ -244,9 +248,10 @@ export class Stream {
    */
   async next(count: number, seat: Seat, signal: AbortSignal): Promise<Batch[]> {
     const batches: Batch[] = []
-    const { rules, now } = this.#options
+    const { now } = this.#options
     while (batches.length < count) {
       const bound = this.#bounds[0]
+      const rules = { ...this.#options.rules, batchSize: this.size.limit(bound) }
       const cut = cutBatch(this.#items, this.#next, this.#handedOutTo, bound, rules, now())
       const allRead = bound === undefined ? this.#exhausted : comparePositions(this.#readTo, bound) >= 0
       if (!cut.complete && !allRead) {

@@ -12,6 +12,12 @@ export interface DeliverySettings {
   /** A destination that fails for longer than this loses its backlog, on the record. */
   readonly maxBacklogAgeMs: number
   readonly onBacklogExpiry: 'skip' | 'hold'
+  /** Undefined: as fast as the endpoint takes them. */
+  readonly maxEventsPerSecond: number | undefined
+  readonly maxRequestsPerMinute: number | undefined
+  /** When people are told that it is unhealthy: after so many failures in a row, or after failing for so long. */
+  readonly unhealthyAfterFailures: number
+  readonly unhealthyAfterMs: number
 }
 
 type ConfiguredSettings = Pick<
@@ -29,6 +35,10 @@ export function deliveryDefaults(config: ConfiguredSettings): DeliverySettings {
     maxInFlight: 1,
     maxBacklogAgeMs,
     onBacklogExpiry: 'skip',
+    maxEventsPerSecond: undefined,
+    maxRequestsPerMinute: undefined,
+    unhealthyAfterFailures: 5,
+    unhealthyAfterMs: 600_000,
   }
 }
 
@@ -50,6 +60,15 @@ export function parseDeliverySettings(raw: unknown, defaults: DeliverySettings):
       onBacklogExpiry:
         fields.choice('onBacklogExpiry', ['skip', 'hold'], defaults.onBacklogExpiry) ??
         defaults.onBacklogExpiry,
+      maxEventsPerSecond:
+        fields.integer('maxEventsPerSecond', { min: 1, max: 1_000_000 }) ?? defaults.maxEventsPerSecond,
+      maxRequestsPerMinute:
+        fields.integer('maxRequestsPerMinute', { min: 1, max: 1_000_000 }) ?? defaults.maxRequestsPerMinute,
+      unhealthyAfterFailures:
+        fields.integer('unhealthyAfterFailures', { min: 1, max: 1_000_000 }) ??
+        defaults.unhealthyAfterFailures,
+      unhealthyAfterMs:
+        fields.integer('unhealthyAfterMs', { min: 1, max: 365 * dayMs }) ?? defaults.unhealthyAfterMs,
     }),
     'delivery',
   )

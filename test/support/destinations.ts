@@ -38,6 +38,11 @@ export async function stateOf(sql: postgres.Sql, id: number): Promise<StateRow> 
   return row
 }
 
+/** Waits until a destination has failed so often in a row. */
+export async function failedTimes(sql: postgres.Sql, id: number, failures: number): Promise<void> {
+  while ((await stateOf(sql, id)).consecutive_failures < failures) await sql`SELECT pg_sleep(0.02)`
+}
+
 /** Where a destination's rows are; ids that rise. */
 export interface SettledTable {
   readonly logType: string

@@ -1,6 +1,6 @@
 /** What was not delivered (I5: each has a row that says so, and one of these lines). */
-import { destination } from './destination.ts'
-import { durationMs, integer, oneOf, ranges, text } from './field.ts'
+import { destination, notification } from './destination.ts'
+import { durationMs, instant, integer, oneOf, optional, ranges, text } from './field.ts'
 
 export const backlogEvents = {
   'backlog.abandoned': {
@@ -16,6 +16,21 @@ export const backlogEvents = {
       event_count: integer('Events skipped, in all ranges'),
       failing_for_ms: durationMs('Time since the first failure'),
       ranges: ranges('What was skipped, by log type'),
+    },
+  },
+  'backlog.expiring': {
+    level: 'warn',
+    message: 'The backlog of {name} has reached {percent} % of its maximum age.',
+    meaning:
+      'The destination goes on failing. At `expires_at` its backlog is given up, or kept if it is told to hold it. ' +
+      'Told at 50, 75 and 90 %.',
+    action: 'Mend the receiver before then, or set `onBacklogExpiry` to `hold`.',
+    fields: {
+      ...destination,
+      ...notification,
+      percent: integer('Share of `maxBacklogAgeMs` that is over'),
+      expires_at: instant('When the backlog is at its maximum age'),
+      on_expiry: oneOf(['skip', 'hold'], 'What happens then'),
     },
   },
   'backlog.held': {
@@ -62,6 +77,7 @@ export const backlogEvents = {
       log_type: text('Log type of the event'),
       event_id: text('`<log type>:<row id>`'),
       reason: text('Bounded code of the reason'),
+      status: optional(integer('HTTP status, where there was an answer')),
       message: text('The reason as a sentence'),
     },
   },

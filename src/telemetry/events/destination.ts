@@ -10,6 +10,15 @@ export const destination = {
   org: nullableText('Its org; `null` for one that receives all orgs'),
 }
 
+/** Marks the lines that people want to be told of: a log router need look at nothing else. */
+const channel = oneOf(['spillway.notifications'], 'Mark of the lines that people are told of')
+
+export const notification = {
+  channel,
+  failing_for_ms: durationMs('Time since the first failure'),
+  consecutive_failures: integer('Failures in a row'),
+}
+
 const batch = {
   log_type: text('Log type of the batch'),
   batch_id: text('Stable id of the batch, as the receiver sees it'),
@@ -169,6 +178,15 @@ export const destinationEvents = {
     action: 'Follow `error.hint`; without one, report the line as a bug.',
     fields: { ...destination, error: error('What happened, with its causes') },
   },
+  'destination.unhealthy': {
+    level: 'warn',
+    message: '{name} has been failing for {failing_for_ms} ms.',
+    meaning:
+      'It has failed as often, or for as long, as its `unhealthyAfterFailures` and `unhealthyAfterMs` say. Told once ' +
+      'until it has recovered.',
+    action: 'Tell those whose endpoint it is. What is wrong with it is in `destination.failed`.',
+    fields: { ...destination, ...notification },
+  },
   'destination.recovered': {
     level: 'info',
     message: '{name} accepts events again.',
@@ -176,6 +194,7 @@ export const destinationEvents = {
     action: 'Nothing; the backlog is delivered.',
     fields: {
       ...destination,
+      channel,
       failures: integer('Failures in a row; an edit of the row begins the count anew'),
       failing_for_ms: durationMs('Time since the first failure'),
     },

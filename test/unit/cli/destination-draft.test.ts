@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { destinationTypes } from '../../../src/app.ts'
 import { type DraftOptions, parseDraft } from '../../../src/cli/destinations/draft.ts'
+import { deliveryDefaults } from '../../../src/destinations/delivery-settings.ts'
 import type { DestinationRules } from '../../../src/destinations/destination.ts'
 import { ConfigError } from '../../../src/errors.ts'
 
@@ -10,14 +11,12 @@ const rules: DestinationRules = {
     ['request', { hasOrg: true }],
     ['system', { hasOrg: false }],
   ]),
-  delivery: {
+  delivery: deliveryDefaults({
     batchSize: 250,
     maxCatchupBatches: 20,
     interBatchDelayMs: 100,
-    maxInFlight: 1,
     maxBacklogAgeMs: 86_400_000,
-    onBacklogExpiry: 'skip',
-  },
+  }),
 }
 
 const good: DraftOptions = {

@@ -11,7 +11,6 @@ export const policy: DecidePolicy = {
 }
 export const hold: DecidePolicy = { ...policy, onBacklogExpiry: 'hold' }
 export const reason: Reason = { code: 'http_status', status: 503, message: 'The receiver answered 503.' }
-export const eventCount = 4
 
 export const retry: Outcome & { kind: 'retry' } = { kind: 'retry', reason }
 export const rejected: Outcome & { kind: 'rejected' } = { kind: 'rejected', reason }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { type Configured, DestinationConfigError, type DestinationType } from '../../../providers/provider.ts'
-import type { DeliverySettings } from '../../../src/destinations/delivery-settings.ts'
+import { type DeliverySettings, deliveryDefaults } from '../../../src/destinations/delivery-settings.ts'
 import {
   type DestinationRow,
   type DestinationRules,
@@ -23,14 +23,12 @@ const http: DestinationType = {
     ])
   },
 }
-const delivery: DeliverySettings = {
+const delivery = deliveryDefaults({
   batchSize: 250,
   maxCatchupBatches: 20,
   interBatchDelayMs: 100,
-  maxInFlight: 1,
   maxBacklogAgeMs: 86_400_000,
-  onBacklogExpiry: 'skip',
-}
+})
 const rules: DestinationRules = {
   types: new Map([['http', http]]),
   logTypes: new Map([
@@ -90,6 +88,10 @@ describe('a destination’s row', () => {
       maxInFlight: 3,
       maxBacklogAgeMs: 4,
       onBacklogExpiry: 'hold',
+      maxEventsPerSecond: 5,
+      maxRequestsPerMinute: 6,
+      unhealthyAfterFailures: 7,
+      unhealthyAfterMs: 8,
     }
     expect(parseDestination({ ...row, delivery: overrides }, rules).delivery).toEqual(overrides)
     expect(parseDestination({ ...row, delivery: { maxInFlight: 8 } }, rules).delivery).toEqual({
@@ -126,6 +128,10 @@ describe('a destination’s row', () => {
     ['interBatchDelayMs', [-1, 3_600_001, Number.NaN]],
     ['maxInFlight', [0, 65]],
     ['maxBacklogAgeMs', [0, 366 * 86_400_000]],
+    ['maxEventsPerSecond', [0, 0.5]],
+    ['maxRequestsPerMinute', [0, -1]],
+    ['unhealthyAfterFailures', [0, 1.5]],
+    ['unhealthyAfterMs', [0, 366 * 86_400_000]],
     ['onBacklogExpiry', ['drop', 1, '']],
   ])('is refused for a delivery.%s out of range', (name, values) => {
     for (const value of values)

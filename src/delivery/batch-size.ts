@@ -1,0 +1,59 @@
+/**
+ * How many events the next batch of a stream has: fewer after a time-out or a 413, more again while they are accepted
+ * (additive increase, multiplicative decrease), so that a slow endpoint is drained instead of given up. Pure.
+ *
+ * A batch that may have been sent keeps its bounds (I4), so the first time-out makes only later batches smaller. The one
+ * that timed out is tried once more as it is; most often the endpoint was just slow for once, and knows it by its
+ * id. If it times out again it will never do: it is cut smaller, and its parts go under ids of their own.
+ */
+import type { Position } from '../sources/position.ts'
+
+/** One part of the configured size is added for each full batch that is accepted. */
+const steps = 16
+
+/** Where a batch of the next size would take a larger share of the time that is known to be too long, it does not grow. */
+const longestShare = 0.5
+
+export class BatchSize {
+  readonly #configured: number
+  #limit: number
+  /** Frozen ends of batches that may have been sent, and how often they timed out. */
+  readonly #attempted: Map<Position, number>
+  #tooLongMs = Number.POSITIVE_INFINITY
+
+  /** `frozen`: ends that were stored by a former run. */
+  constructor(configured: number, frozen: readonly Position[]) {
+    this.#configured = configured
+    this.#limit = configured
+    this.#attempted = new Map(frozen.map((end) => [end, 0]))
+  }
+
+  /** For the batch that ends at most at `bound`, where that is frozen. */
+  limit(bound: Position | undefined): number {
+    const timeOuts = bound === undefined ? undefined : this.#attempted.get(bound)
+    return timeOuts === undefined || timeOuts > 1 ? this.#limit : this.#configured
+  }
+
+  attempted(end: Position): void {
+    if (!this.#attempted.has(end)) this.#attempted.set(end, 0)
+  }
+
+  /** The batch took longer than its time. */
+  timedOut(end: Position, events: number, durationMs: number): void {
+    this.#attempted.set(end, (this.#attempted.get(end) ?? 0) + 1)
+    this.#tooLongMs = durationMs
+    this.tooLarge(events)
+  }
+
+  /** The batch was more than the endpoint takes at once. */
+  tooLarge(events: number): void {
+    this.#limit = Math.max(1, Math.min(this.#limit, events) >> 1)
+  }
+
+  accepted(end: Position, events: number, durationMs: number): void {
+    this.#attempted.delete(end)
+    if (events < this.#limit || this.#limit >= this.#configured) return
+    const next = Math.min(this.#configured, this.#limit + Math.ceil(this.#configured / steps))
+    if ((durationMs * next) / events <= this.#tooLongMs * longestShare) this.#limit = next
+  }
+}

@@ -1,0 +1,258 @@
+/**
+ * Sends what a stream has, round after round: freeze, send, settle. A round is up to `freezeAhead` batches that one write
+ * to the disk froze; each settlement is written together with what is frozen next.
+ *
+ * Keeps: I1 and I5 (a cursor moves only together with the records of what was not delivered), I4 (ends are frozen
+ * before the first attempt, those of halves too). A failure ends the drain; what is frozen stays, and the next
+ * attempt, also one of another process, makes the same batches from the same rows. An aborted batch counts as no attempt.
+ */
+import type { Outcome, Sender } from '../../providers/provider.ts'
+import { type Clock, sleep } from '../clock.ts'
+import type { Destination } from '../destinations/destination.ts'
+import { attempt } from './attempt.ts'
+import type { Batch } from './batch.ts'
+import type { Condition } from './condition.ts'
+import type { CursorWriter } from './cursor-writer.ts'
+import { Flights, type Landing } from './flights.ts'
+import { Halving, type HalvingOptions, probesBeyond } from './halving.ts'
+import type { Seat } from './lanes.ts'
+import type { RateLimit } from './rate-limit.ts'
+import type { Reporter } from './reporter.ts'
+import { type Settlement, settlementOf } from './settlement.ts'
+import type { Stream } from './stream.ts'
+
+export interface DrainDeps {
+  readonly clock: Clock
+  readonly sender: Sender
+  readonly condition: Condition
+  readonly writer: CursorWriter
+  readonly reporter: Reporter
+  readonly rate: RateLimit
+  /** Aborts when no new batch shall be started. */
+  readonly stopping: AbortSignal
+  /** Aborts what is on its way. */
+  readonly aborting: AbortSignal
+  /** Of the destination: a backlog is given up as a whole. */
+  streams(): readonly Stream[]
+}
+
+/** A request that takes longer gives its seat back while it waits. */
+const slowAfterMs = 1_000
+/** A longer pause between batches is spent without a seat. */
+const longestPauseSeatedMs = 500
+/** One write to the disk freezes up to this many batches. */
+const freezeAhead = 16
+
+type Landed = Extract<Landing, { outcome: Outcome }>
+
+export class Drain {
+  readonly #destination: Destination
+  readonly #deps: DrainDeps
+  /** Batches beyond a failed one that were accepted already. */
+  readonly #acceptedAhead = new Set<string>()
+  /** A batch of which every event was refused when it was last tried. */
+  #whollyRefused: string | undefined
+  #notBefore = 0
+
+  constructor(destination: Destination, deps: DrainDeps) {
+    this.#destination = destination
+    this.#deps = deps
+  }
+
+  /** Until the next batch may go out: the pause between batches, and the destination's rate. */
+  get waitMs(): number {
+    return Math.max(this.#notBefore - this.#deps.clock.monotonic(), this.#deps.rate.waitMs)
+  }
+
+  /**
+   * Until there is nothing more, a batch fails, others wait, or it shall stop. True when everything that was handed
+   * out is settled.
+   */
+  async run(stream: Stream, seat: Seat): Promise<boolean> {
+    const { writer, stopping, aborting } = this.#deps
+    const { maxCatchupBatches } = this.#destination.delivery
+    let sent = 0
+    let accepted: Settlement | undefined
+    try {
+      while (!stopping.aborted) {
+        if (sent >= maxCatchupBatches) {
+          if (this.#othersWait(stream, seat)) break
+          sent = 0
+        }
+        const ahead = Math.min(freezeAhead, maxCatchupBatches - sent)
+        const round = await stream.next(ahead, seat, aborting)
+        await writer.write(stream, accepted, round)
+        accepted = undefined
+        if (round.length === 0) break
+        sent += round.length
+        accepted = await this.#sendRound(stream, round, seat)
+        if (!accepted) return false
+      }
+      return true
+    } finally {
+      if (accepted) await writer.write(stream, accepted, [])
+    }
+  }
+
+  /**
+   * Sends frozen batches, `maxInFlight` at once, and settles them in order. The last one's settlement is
+   * returned for the write that freezes the next round; undefined when the round was not completed.
+   */
+  async #sendRound(stream: Stream, round: readonly Batch[], seat: Seat): Promise<Settlement | undefined> {
+    const flights = new Flights({
+      round,
+      maxInFlight: this.#destination.delivery.maxInFlight,
+      launch: (batch) => this.#launch(stream, batch, seat),
+      clearance: () => this.#clearance(),
+    })
+    for (const [index, batch] of round.entries()) {
+      const landing = await flights.landing(index)
+      // It shall stop; the batch stays frozen.
+      if (!landing) return undefined
+      if ('error' in landing) {
+        await flights.acceptedAfter(index)
+        throw landing.error
+      }
+      const others = round.slice(index + 1)
+      if (landing.outcome.kind !== 'accepted') {
+        // Batches beyond it that were accepted are not sent again when their turn comes.
+        for (const { id } of await flights.acceptedAfter(index)) this.#acceptedAhead.add(id)
+        return this.#search(stream, [batch, ...others], landing, seat)
+      }
+      const settlement = this.#accept(batch, landing)
+      if (others.length === 0) return settlement
+      await this.#deps.writer.write(stream, settlement, others)
+    }
+    return undefined
+  }
+
+  #accept(batch: Batch, { durationMs }: Landed): Settlement {
+    const settlement = settlementOf(batch, [])
+    // Where nothing was sent, nothing is known of the destination's health.
+    if (batch.events.length > 0) this.#noteAccepted(batch, settlement, durationMs)
+    return settlement
+  }
+
+  #noteAccepted(batch: Batch, settlement: Settlement, durationMs: number): void {
+    this.#deps.reporter.delivered(batch, settlement, durationMs)
+    this.#deps.condition.accepted()
+  }
+
+  /**
+   * Goes on where the first batch was not simply accepted: piece by piece, until all are settled, or it turns out that
+   * the destination is at fault.
+   */
+  async #search(
+    stream: Stream,
+    batches: readonly Batch[],
+    first: Landed,
+    seat: Seat,
+  ): Promise<Settlement | undefined> {
+    const { condition, rate, writer, stopping, aborting } = this.#deps
+    const isAgain = batches[0]?.id === this.#whollyRefused
+    const halving = new Halving(batches, searchOptions(isAgain, condition.consecutiveFailures))
+    let landing: Landing = first
+    let sent = batches[0]
+    while (sent) {
+      if ('error' in landing) throw landing.error
+      const { settlement, failure } = halving.take(landing.outcome)
+      if (settlement && settlement.accepted > 0) this.#noteAccepted(sent, settlement, landing.durationMs)
+      if (failure) {
+        for (const { id } of halving.acceptedAhead) this.#acceptedAhead.add(id)
+        await writer.write(stream, settlement, halving.unsettled)
+        await this.#fail(sent, failure)
+        return undefined
+      }
+      if (halving.needsMore) halving.add(await stream.next(1, seat, aborting))
+      const wrong = halving.verdict ?? (halving.needsMore ? halving.lastReason : undefined)
+      if (wrong) {
+        const { restored } = halving
+        this.#whollyRefused = restored[0]?.id
+        await writer.write(stream, settlement, restored)
+        await this.#fail(sent, { kind: 'rejected', reason: wrong })
+        return undefined
+      }
+      sent = halving.next
+      if (!sent) return settlement
+      await writer.write(stream, settlement, halving.unsettled)
+      // The pause between batches is none between the pieces of one; the destination's rate holds for them too.
+      if (rate.waitMs > longestPauseSeatedMs) seat.stepAside()
+      await sleep(rate.waitMs, stopping)
+      if (stopping.aborted) return undefined
+      landing = await this.#launch(stream, sent, seat)
+    }
+    return undefined
+  }
+
+  async #fail(batch: Batch, failure: Parameters<Condition['failed']>[1]): Promise<void> {
+    const abandoned = await this.#deps.condition.failed(batch, failure, this.#deps.streams())
+    if (abandoned) this.#acceptedAhead.clear()
+  }
+
+  #othersWait(stream: Stream, seat: Seat): boolean {
+    return seat.contended || this.#deps.streams().some((other) => other !== stream && other.awake)
+  }
+
+  /**
+   * Keeps the pause between two batches, over turns too. False when it shall stop, and when the pause is so
+   * long that others could use the seat: the turn ends, and the next one begins after the pause.
+   */
+  async #clearance(): Promise<boolean> {
+    const { stopping } = this.#deps
+    const { waitMs } = this
+    if (waitMs > longestPauseSeatedMs) return false
+    if (waitMs > 0) await sleep(waitMs, stopping)
+    return !stopping.aborted
+  }
+
+  async #launch(stream: Stream, batch: Batch, seat: Seat): Promise<Landing> {
+    // Nothing in it can be sent, or it was accepted before: it only has to be settled.
+    if (batch.events.length === 0 || this.#acceptedAhead.delete(batch.id)) {
+      return { outcome: { kind: 'accepted' }, durationMs: 0 }
+    }
+    const { clock, condition, rate, sender, aborting } = this.#deps
+    const started = clock.monotonic()
+    const slow = setTimeout(() => seat.stepAside(), slowAfterMs)
+    stream.size.attempted(batch.to)
+    try {
+      const options = { quickRetries: !condition.failing, rate }
+      const answer = await attempt(sender, batch, options, aborting)
+      const { onePerRequest } = this.#destination.configured.framing
+      const outcome = onePerRequest ? eachAlone(answer, batch) : answer
+      const landed = { outcome, durationMs: clock.monotonic() - started }
+      this.#notBefore = clock.monotonic() + this.#destination.delivery.interBatchDelayMs
+      learnSize(stream, batch, landed)
+      return landed
+    } catch (error) {
+      return { error }
+    } finally {
+      clearTimeout(slow)
+    }
+  }
+}
+
+/** Where each event goes alone, a batch is only refused when each of its events was. */
+function eachAlone(outcome: Outcome, { events }: Batch): Outcome {
+  if (outcome.kind !== 'rejected') return outcome
+  return { kind: 'partial', refused: events.map((_, index) => ({ index, outcome })) }
+}
+
+function learnSize({ size }: Stream, batch: Batch, { outcome, durationMs }: Landed): void {
+  const { to, events } = batch
+  if (outcome.kind === 'accepted') size.accepted(to, events.length, durationMs)
+  else if (outcome.kind === 'retry' && outcome.reason.code === 'timeout') {
+    size.timedOut(to, events.length, durationMs)
+  } else if (outcome.kind === 'rejected' && outcome.reason.status === 413) size.tooLarge(events.length)
+}
+
+/**
+ * The first search of a batch goes to its end: twice as many requests as it has events, if they are all refused. When
+ * that is repeated, ever more seldom; in between a few requests tell whether everything is still refused.
+ */
+function searchOptions(isAgain: boolean, failures: number): HalvingOptions {
+  const isPowerOfTwo = (failures & (failures - 1)) === 0
+  return {
+    looksBeyond: isAgain,
+    probes: isAgain && !isPowerOfTwo ? probesBeyond : Number.POSITIVE_INFINITY,
+  }
+}

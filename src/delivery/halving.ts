@@ -1,0 +1,259 @@
+/**
+ * Finds the events for whose sake a batch was refused, so that the others are delivered (I1, I5, I6). Pure: answers in,
+ * the next piece to send and what may be settled out; the caller freezes the pieces' bounds before it sends (I4).
+ *
+ * A refused piece is halved until its culprits are alone. What that says of them depends on the others:
+ *
+ * - Something of the same batch was accepted: the event is refused for its own sake, and becomes a dead letter.
+ * - Every event of the batch was refused: it is the destination that is wrong (DESIGN §4). Nothing becomes a dead
+ *   letter; the batch gets its own bounds back and the destination backs off.
+ * - A batch that is wholly refused again after that back-off may be one poisoned event that came alone. So the
+ *   batch after it is tried too, and if something of that is accepted, it was the events after all.
+ *
+ * Refusals before the first acceptance are `undecided`. Where there are several, they are sent once more before
+ * they become dead letters: most likely the destination was mended while its events were being tried one by one.
+ */
+import type { Gone, Outcome, Partial, Reason, Retry, Unauthorized } from '../../providers/provider.ts'
+import type { Batch } from './batch.ts'
+import { joinSettlements, type RefusedEvent, type Settlement, settlementOf } from './settlement.ts'
+
+/** An outcome that is about the destination, not about events. */
+export type Failure = Retry | Unauthorized | Gone
+
+export interface HalvingOptions {
+  /** It was wholly refused before: look at what comes after it. */
+  readonly looksBeyond: boolean
+  /** Requests without an acceptance before it is given up; a search of a whole batch takes twice its events. */
+  readonly probes: number
+}
+
+/** What one answer leads to. */
+export interface Step {
+  /** The cursor may go there, with these records. */
+  readonly settlement: Settlement | undefined
+  /** It ends the search; the pieces stay frozen. */
+  readonly failure: Failure | undefined
+}
+
+interface Piece {
+  readonly batch: Batch
+  /** The batch that it is a part of. */
+  readonly origin: Batch
+  /** What comes right after it, where both are the halves of a piece that was refused for what is in it. */
+  readonly other?: Piece | undefined
+  /** It was undecided, and is sent once more. */
+  readonly isSecondTry: boolean
+  /** The other half was accepted, so what the whole was refused for must be in here. */
+  holdsCulprit?: true
+  /** What came of it; not settled yet, because what comes before it is not. */
+  fate?: 'accepted' | readonly RefusedEvent[]
+}
+
+interface Undecided {
+  readonly piece: Piece
+  /** All its events; none for a piece without events, which only waits for those before it. */
+  readonly refused: readonly RefusedEvent[]
+}
+
+/** Enough to find an accepted event behind a few poisoned ones; see `looksBeyond`. */
+export const probesBeyond = 32
+
+export class Halving {
+  #looksBeyond: boolean
+  /** In order; unsettled, and before everything in the queue. */
+  #undecided: Undecided[] = []
+  #queue: Piece[]
+  /** A batch of which something was accepted. */
+  #vouched: Batch | undefined
+  #probes: number
+  #lastReason: Reason | undefined
+
+  /** `batches` are frozen and follow each other; the first one has been sent, and its answer goes to `take`. */
+  constructor(batches: readonly Batch[], { looksBeyond, probes }: HalvingOptions) {
+    this.#looksBeyond = looksBeyond
+    this.#probes = probes
+    this.#queue = batches.map(whole)
+  }
+
+  /** All pieces that are not settled, in order. Their ends are frozen before the next one is sent. */
+  get unsettled(): Batch[] {
+    return [...this.#undecided.map(({ piece }) => piece.batch), ...this.#queue.map(({ batch }) => batch)]
+  }
+
+  /** What is to be sent next; undefined when nothing is left, or `add` is needed to go on. */
+  get next(): Batch | undefined {
+    return this.#queue[0]?.batch
+  }
+
+  /** Only what comes after its batches can tell whether the events or the destination are at fault. */
+  get needsMore(): boolean {
+    return this.#queue.length === 0 && this.#undecided.length > 0 && this.verdict === undefined
+  }
+
+  add(batches: readonly Batch[]): void {
+    this.#queue.push(...batches.map(whole))
+    this.#advance()
+  }
+
+  /** Set when every event is refused, as far as the search goes: it is the destination that is wrong. */
+  get verdict(): Reason | undefined {
+    const last = this.#undecided.at(-1)?.piece
+    const isWhole = last !== undefined && this.#queue[0]?.origin !== last.origin
+    return (isWhole && !this.#looksBeyond) || this.#probes <= 0 ? this.#lastReason : undefined
+  }
+
+  /** Of the last refusal. */
+  get lastReason(): Reason | undefined {
+    return this.#lastReason
+  }
+
+  /** What is not settled, in the batches that it was halved from. */
+  get restored(): Batch[] {
+    const pieces = [...this.#undecided.map(({ piece }) => piece), ...this.#queue]
+    // Of a batch that is settled in part only pieces are left.
+    const batches = pieces.map(({ batch, origin }) => (origin === this.#vouched ? batch : origin))
+    return batches.filter((batch, index) => batch !== batches[index - 1])
+  }
+
+  /** Pieces that were accepted beyond the one that failed: they need not be sent again. */
+  get acceptedAhead(): Batch[] {
+    return this.#queue.filter(({ fate }) => fate === 'accepted').map(({ batch }) => batch)
+  }
+
+  /** The answer to `next`. */
+  take(outcome: Outcome): Step {
+    const piece = this.#queue.shift()
+    if (!piece) throw new Error('an answer to nothing')
+    switch (outcome.kind) {
+      case 'accepted':
+        if (piece.other !== undefined && piece.other === this.#queue[0]) piece.other.holdsCulprit = true
+        this.#queue.unshift({ ...piece, fate: 'accepted' })
+        break
+      case 'rejected':
+        this.#noteRefusal(outcome.reason)
+        if (piece.batch.events.length > 1) this.#halve(piece, outcome.reason)
+        else this.#queue.unshift({ ...piece, fate: [{ index: 0, reason: outcome.reason }] })
+        break
+      case 'partial':
+        return this.#takePartial(piece, outcome)
+      case 'retry':
+      case 'unauthorized':
+      case 'gone':
+        this.#queue.unshift(piece)
+        return { settlement: undefined, failure: outcome }
+      default:
+        return outcome satisfies never
+    }
+    return { settlement: this.#advance(), failure: undefined }
+  }
+
+  /** An answer that judges each event: the piece falls into runs of the same fate. */
+  #takePartial(piece: Piece, { refused }: Partial): Step {
+    const outcomes = new Map(refused.map(({ index, outcome }) => [index, outcome]))
+    if (outcomes.size < piece.batch.events.length) this.#vouched = piece.origin
+    const runs = runsOf(piece.batch.events.length, (index) => outcomes.get(index)?.kind)
+    let failure: Failure | undefined
+    const pieces = runs.map(({ start, end }): Piece => {
+      const run = { ...piece, batch: piece.batch.part(start, end), other: undefined }
+      const outcome = outcomes.get(start)
+      if (outcome === undefined) return { ...run, fate: 'accepted' }
+      if (outcome.kind !== 'rejected') {
+        failure ??= outcome
+        return run
+      }
+      this.#noteRefusal(outcome.reason)
+      return { ...run, fate: refusedOf(refused, start, end) }
+    })
+    this.#queue.unshift(...pieces)
+    return { settlement: this.#advance(), failure }
+  }
+
+  #noteRefusal(reason: Reason): void {
+    this.#probes -= 1
+    this.#lastReason = reason
+  }
+
+  #halve({ batch, origin, isSecondTry }: Piece, reason: Reason | undefined): void {
+    // The smaller half first: so a culprit costs at most two requests for each bit of the batch's size.
+    const middle = batch.events.length >> 1
+    const right: Piece = { batch: batch.part(middle, batch.events.length), origin, isSecondTry }
+    // What was too large as a whole says nothing of its halves.
+    const other = reason?.status === 413 ? undefined : right
+    this.#queue.unshift({ batch: batch.part(0, middle), origin, isSecondTry, other }, right)
+  }
+
+  /** Settles what is known at the head of the queue, and opens pieces that need no request of their own. */
+  #advance(): Settlement | undefined {
+    let settled: Settlement | undefined
+    const settle = (piece: Piece, refused: readonly RefusedEvent[]) => {
+      for (const each of [...this.#undecided, { piece, refused }]) {
+        settled = joinSettlements(settled, settlementOf(each.piece.batch, each.refused))
+      }
+      // The fate of those before it is known with it.
+      this.#undecided = []
+    }
+    for (let head = this.#queue[0]; head; head = this.#queue[0]) {
+      if (head.holdsCulprit && head.batch.events.length > 1) {
+        this.#queue.shift()
+        this.#halve(head, undefined)
+      } else if (head.batch.events.length === 0) {
+        this.#queue.shift()
+        if (this.#undecided.length > 0) this.#undecided.push({ piece: head, refused: [] })
+        else settle(head, [])
+      } else if (head.fate === undefined) {
+        break
+      } else if (head.fate !== 'accepted' && !head.isSecondTry && head.origin !== this.#vouched) {
+        this.#queue.shift()
+        this.#undecided.push({ piece: head, refused: head.fate })
+        if (this.#queue[0]?.origin !== head.origin) this.#probes = Math.min(this.#probes, probesBeyond)
+      } else if (!this.#tryAgain()) {
+        this.#queue.shift()
+        if (head.fate === 'accepted') this.#vouch(head)
+        settle(head, head.fate === 'accepted' ? [] : head.fate)
+      }
+    }
+    return settled
+  }
+
+  #vouch({ origin }: Piece): void {
+    this.#vouched = origin
+    this.#probes = Number.POSITIVE_INFINITY
+    this.#looksBeyond = false
+  }
+
+  /** Puts several undecided events back to the head of the queue. */
+  #tryAgain(): boolean {
+    if (this.#undecided.reduce((sum, { refused }) => sum + refused.length, 0) < 2) return false
+    const again = this.#undecided.map(({ piece: { batch, origin } }) => ({
+      batch,
+      origin,
+      isSecondTry: true,
+    }))
+    this.#undecided = []
+    this.#queue.unshift(...again)
+    return true
+  }
+}
+
+function whole(batch: Batch): Piece {
+  return { batch, origin: batch, isSecondTry: false }
+}
+
+/** Neighbours that share `key`, as half-open ranges. */
+function runsOf(count: number, key: (index: number) => unknown): { start: number; end: number }[] {
+  const runs: { start: number; end: number }[] = []
+  for (let index = 0; index < count; index += 1) {
+    const last = runs.at(-1)
+    if (last && key(last.start) === key(index)) last.end = index + 1
+    else runs.push({ start: index, end: index + 1 })
+  }
+  return runs
+}
+
+function refusedOf(refusals: Partial['refused'], start: number, end: number): RefusedEvent[] {
+  return refusals.flatMap(({ index, outcome }) =>
+    index >= start && index < end && outcome.kind === 'rejected'
+      ? [{ index: index - start, reason: outcome.reason }]
+      : [],
+  )
+}
