@@ -78,6 +78,8 @@ const shared = ({ applicationName, max }: PoolOptions) => ({
   connect_timeout: 10,
   // An idle pool gives its connections back after a minute: thousands of sidecars share a server.
   idle_timeout: 60,
+  // One statement at a time. Behind one that waits for a lock of somebody else's, other destinations' would wait too (I6).
+  max_pipeline: 0,
   fetch_types: false,
   onnotice: () => {},
   connection: { application_name: applicationName, TimeZone: 'UTC' },

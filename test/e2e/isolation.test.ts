@@ -2,9 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { deliveries } from '../support/accounting.ts'
 import { startDaemon } from '../support/daemon.ts'
-import { insertDestination } from '../support/destinations.ts'
+import { insertDestination, settled } from '../support/destinations.ts'
 import { createTestDatabase, whenDone } from '../support/postgres.ts'
 import { hang, type Receiver, startReceiver } from '../support/receiver.ts'
+import { createScene } from '../support/scene.ts'
 
 const neighbours = 30
 const rounds = 25
@@ -73,4 +74,23 @@ it('thirty endpoints that never answer do not slow thirty healthy ones down by m
     `p99 commit to receipt: ${alone.toFixed(0)} ms alone, ${beside.toFixed(0)} ms beside hung endpoints\n`,
   )
   expect(beside).toBeLessThan(alone * 1.5)
+})
+
+it('a transaction that holds the rows of some destinations does not hold up the others', async () => {
+  const { url, sql, receiver, write } = await createScene()
+  const ids: number[] = []
+  for (let index = 0; index < neighbours; index++) {
+    ids.push(await insertDestination(sql, { url: receiver.url, org: `org-${index}` }))
+  }
+  const daemon = await startDaemon(url)
+  const [held, free] = [ids.slice(0, 3), ids.slice(3)]
+  await sql.begin(async (transaction) => {
+    await transaction`SELECT FROM spillway.cursors WHERE destination_id IN ${transaction(held)} FOR UPDATE`
+    for (let round = 0; round < 5; round++) {
+      for (let index = 0; index < neighbours; index++) await write(2, `org-${index}`)
+    }
+    for (const id of free) await settled(sql, id, `org-${ids.indexOf(id)}`)
+  })
+  for (const id of held) await settled(sql, id, `org-${ids.indexOf(id)}`)
+  await daemon.stop()
 })
