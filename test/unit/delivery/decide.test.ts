@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { decide, type Effect, type Health, healthy, type Verdict } from '../../../src/delivery/decide.ts'
-import { dayMs, gone, hold, now, policy, reason, rejected, retry, unauthorized } from './outcomes.ts'
+import { dayMs, gone, hold, now, policy, rejected, retry, unauthorized } from './outcomes.ts'
 
 const outcomes: Record<Verdict['kind'], Verdict> = {
   accepted: { kind: 'accepted' },
