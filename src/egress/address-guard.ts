@@ -172,7 +172,7 @@ const isLiteral = (host: string) => isIP(plainHost(host)) !== 0
  */
 function parseAddress(text: string): Address | undefined {
   const bare = plainHost(text).replace(/%.*$/, '')
-  return ipaddr.isValid(bare) ? ipaddr.process(bare) : undefined
+  return isIP(bare) !== 0 && ipaddr.isValid(bare) ? ipaddr.process(bare) : undefined
 }
 
 function isPublic(address: Address): boolean {

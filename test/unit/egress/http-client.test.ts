@@ -186,6 +186,23 @@ describe('the HTTP client', () => {
       await narrow.close()
     })
 
+    it('in time while it is connected, and then sends nothing', async () => {
+      const mayAnswer = Promise.withResolvers<void>()
+      const slow = createHttpClient({
+        allow: loopback,
+        resolve: (_host, _options, done) =>
+          void mayAnswer.promise.then(() => done(null, [{ address: '127.0.0.1', family: 4 }])),
+      })
+      const url = new URL(`http://receiver.example:${receiver.port}/`)
+      const late = slow.request(request({ url, timeoutMs: 30 }), never)
+      await expect(late).rejects.toMatchObject({ code: 'timeout' })
+      const next = slow.request(request({ url, body: 'next' }), never)
+      mayAnswer.resolve()
+      expect((await next).status).toBe(200)
+      expect(receiver.requests.map(({ body }) => body.toString())).toEqual(['next'])
+      await slow.close()
+    })
+
     it('when nobody listens', async () => {
       const url = new URL(`http://127.0.0.1:${await closedPort()}`)
       expect((await failure({ url })).code).toBe('connection_refused')
