@@ -14,6 +14,7 @@ import { buildConnector } from 'undici'
 import { type AddressGuard, guardedLookup, plainHost } from './address-guard.ts'
 import { httpFailure } from './failure.ts'
 import { withinTime } from './limit.ts'
+import { meter } from './meter.ts'
 import { openSocket } from './socket.ts'
 import { type EgressProxy, openTunnel } from './tunnel.ts'
 
@@ -46,7 +47,7 @@ export function createConnector(
   }
   return (target, callback) => {
     void withinTime(limit, (signal) => open(options, target, secure, signal)).then(
-      (socket) => callback(null, socket),
+      (socket) => callback(null, meter(socket)),
       // Never an error of undici's own: after some of them it connects again, without end.
       (error: unknown) => callback(httpFailure(error), null),
     )
