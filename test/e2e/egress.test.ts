@@ -32,7 +32,8 @@ it('calls no address that is not public, says so to customer and operator, and d
   expect(receiver.connections).toBe(0)
   expect(await stateOf(sql, literal)).toMatchObject({
     status: 'backing_off',
-    last_error: '127.0.0.1 is not a public address; the operator may allow it with SPILLWAY_EGRESS_ALLOW.',
+    last_error:
+      'retry: 127.0.0.1 is not a public address; the operator may allow it with SPILLWAY_EGRESS_ALLOW.',
   })
   const { last_error } = await stateOf(sql, named)
   expect(last_error).toContain('localhost')
