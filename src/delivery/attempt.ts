@@ -4,7 +4,7 @@
  * only; what they do not mend becomes a durable failure.
  */
 import pRetry from 'p-retry'
-import type { EncodedBatch, Outcome, Retry, Sender } from '../../providers/provider.ts'
+import type { EncodedBatch, Outcome, ReasonCode, Retry, Sender } from '../../providers/provider.ts'
 import type { RateLimit } from './rate-limit.ts'
 
 /** 0.5 s and 1.5 s, each up to doubled by jitter. */
@@ -59,7 +59,9 @@ export async function attempt(
   }
 }
 
-/** Not after a time-out: it has cost its time already, and the next one would cost as much. */
+/** Failures that the next seconds do not mend: a time-out has cost its time already, and an address stays refused. */
+const slowToMend: ReadonlySet<ReasonCode> = new Set(['timeout', 'address_refused'])
+
 function worthRetryingNow({ reason, retryAfterMs = 0 }: Retry): boolean {
-  return reason.code !== 'timeout' && retryAfterMs <= longestQuickRetryAfterMs
+  return !slowToMend.has(reason.code) && retryAfterMs <= longestQuickRetryAfterMs
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { destinationTypes } from '../../providers/index.ts'
 import { createHttpClient } from '../../src/egress/http-client.ts'
+import { loopback } from '../support/egress.ts'
 import { type ReceivedRequest, startReceiver } from '../support/receiver.ts'
 import { batchOf, deps, event, type Fixture, now } from './fixture.ts'
 import { conformance } from './suite.ts'
@@ -84,7 +85,7 @@ function configure(config: Record<string, unknown>) {
 
 async function exchange(config: Record<string, unknown>, replies: readonly number[], events = 3) {
   const receiver = await startReceiver()
-  const http = createHttpClient()
+  const http = createHttpClient({ allow: loopback })
   try {
     receiver.reply(...replies.map((status) => ({ status })))
     const configured = configure({ url: receiver.url, ...config })

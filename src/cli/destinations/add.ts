@@ -4,10 +4,12 @@ import { text } from 'node:stream/consumers'
 import { destinationTypes } from '../../app.ts'
 import { destinations } from '../../db/schema.ts'
 import { typed } from '../../db/typed.ts'
+import { AddressGuard } from '../../egress/address-guard.ts'
 import { ConfigError } from '../../errors.ts'
 import { type AddCommand, type CommandContext, writeJson, writeLine } from '../command.ts'
 import { withSession } from '../session.ts'
 import { printable } from '../table.ts'
+import { closedAddresses } from './closed-addresses.ts'
 import { type Draft, type DraftOptions, parseDraft } from './draft.ts'
 import { orgText } from './find.ts'
 import { readRules } from './rules.ts'
@@ -43,7 +45,7 @@ export const addAdd: AddCommand = (group, context) => {
     .addHelpText('after', example)
     .action(async (options: Options) => {
       const config = await readConfig(options, context)
-      const { id, draft } = await withSession(context.env, async (session) => {
+      const { id, draft, allow } = await withSession(context.env, async (session) => {
         const { sql } = session
         const rules = await readRules(sql, session.config)
         const draft = parseDraft({ ...options, ...(config !== undefined && { config }) }, rules)
@@ -51,10 +53,14 @@ export const addAdd: AddCommand = (group, context) => {
         const values = { ...draft, logTypes: [...draft.logTypes] }
         const [row] = await typed(sql).insert(destinations).values(values).returning({ id: destinations.id })
         if (row === undefined) throw new Error('The database took the row and gave no id.')
-        return { id: row.id, draft }
+        return { id: row.id, draft, allow: session.config.egressAllow }
       })
-      if (options.json) writeJson(context.stdout, { id })
-      else for (const line of told(id, draft)) writeLine(context.stdout, line)
+      if (options.json) {
+        writeJson(context.stdout, { id })
+        return
+      }
+      const closed = closedAddresses(draft.config, new AddressGuard(allow))
+      for (const line of [...told(id, draft), ...closed]) writeLine(context.stdout, printable(line))
     })
 }
 
@@ -75,7 +81,7 @@ async function readConfig(options: Options, { stdin }: CommandContext): Promise<
 function told(id: number, { name, type, orgId, logTypes, startFrom, enabled }: Draft): string[] {
   const since = startFrom === 'now' ? 'from now on' : `from ${startFrom} on`
   return [
-    printable(`Added destination ${id}: ${name} (${type}), ${logTypes.join(', ')} of ${orgText(orgId)}.`),
+    `Added destination ${id}: ${name} (${type}), ${logTypes.join(', ')} of ${orgText(orgId)}.`,
     enabled
       ? `A running daemon takes it up within a second; it gets events ${since}.`
       : `It is disabled. Its events wait ${since}, until \`spillway destinations enable ${id}\`.`,
