@@ -96,7 +96,7 @@ export class Service {
       recall: (definition) =>
         availability.retry(() => this.#horizons.recall(definition), this.#stopping.signal),
       remember: (definition, horizon, trace) => this.#remember(definition, horizon, trace),
-      onRows: (logType, orgs) => this.#fleet.wake(logType, orgs),
+      onRows: (logType, rows) => this.#fleet.wake(logType, rows),
       onReady: (logType) => {
         this.#fleet.sourceReady(logType)
         this.#scan.request()

@@ -14,7 +14,7 @@ import {
 } from '../destinations/destination.ts'
 import { LeaseLostError } from '../errors.ts'
 import type { Floor } from '../sources/floors.ts'
-import type { Oldest } from '../sources/reader.ts'
+import type { NewRows, Oldest } from '../sources/reader.ts'
 import type { Log } from '../telemetry/log.ts'
 import { type Health, healthy } from './decide.ts'
 import { Forwarder } from './forwarder.ts'
@@ -121,11 +121,12 @@ export class Fleet {
     }
   }
 
-  /** Rows have come: for the given tenants, or for any when `orgs` is undefined. */
-  wake(logType: string, orgs: ReadonlySet<string | null> | undefined): void {
+  /** Rows have come. */
+  wake(logType: string, { orgs, first }: NewRows): void {
     for (const { row, forwarder } of this.#members.values()) {
-      if (!forwarder || (orgs && row.orgId !== null && !orgs.has(row.orgId))) continue
-      forwarder.wake(logType)
+      const own = row.orgId === null ? first : orgs?.get(row.orgId)
+      if (orgs && row.orgId !== null && own === undefined) continue
+      forwarder?.wake(logType, own)
     }
   }
 

@@ -15,6 +15,7 @@ import { Bell, type Clock, sleep } from '../clock.ts'
 import { type Availability, isCancelled, isTransient } from '../db/availability.ts'
 import type { Destination } from '../destinations/destination.ts'
 import { LeaseLostError } from '../errors.ts'
+import type { Position } from '../sources/position.ts'
 import { attempt } from './attempt.ts'
 import { Backlog } from './backlog.ts'
 import type { Batch } from './batch.ts'
@@ -103,9 +104,10 @@ export class Forwarder {
     this.#bell.ring()
   }
 
-  wake(logType: string): void {
+  /** `first`: the first of the rows that have come, if it is known which. */
+  wake(logType: string, first?: Position): void {
     for (const stream of this.#streams) {
-      if (stream.logType === logType) stream.wake()
+      if (stream.logType === logType) stream.wake(first)
     }
     this.#bell.ring()
   }

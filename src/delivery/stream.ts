@@ -127,15 +127,16 @@ export class Stream {
     return this.#awake
   }
 
-  wake(): void {
+  /** `first`: the first of the rows that have come, if it is known which. */
+  wake(first?: Position): void {
     this.#awake = true
-    this.#deletions.woken(this.#options.source.oldest)
+    this.#deletions.woken(this.#options.source.oldest, first)
   }
 
   /** The rows beyond the cursor may be others than they were when they were read. */
   reread(): void {
     this.#mustReread = true
-    this.wake()
+    this.#awake = true
   }
 
   /** Before a turn. */
@@ -144,6 +145,7 @@ export class Stream {
     if (!this.#mustReread) return
     this.#mustReread = false
     this.#emptyTo = this.#position
+    this.#deletions.forget(this.#options.source.oldest)
     this.rewind()
   }
 
@@ -176,6 +178,8 @@ export class Stream {
 
   /** Up to where rows beyond the cursor may have been deleted unsent; see `Deletions`. */
   deletedUpTo(oldest: Oldest, upTo: Position): Position | undefined {
+    this.#deletions.left(this.#firstUnsettled)
+    this.#deletions.reads(upTo)
     return this.#deletions.find(this.emptyTo, oldest, upTo)
   }
 
@@ -187,6 +191,7 @@ export class Stream {
   /** The backlog is given up, and with it what was frozen of it. */
   dropEnds(): void {
     this.#bounds = []
+    this.#deletions.tookAll()
   }
 
   /** How long the destination was disabled before, while that has not been judged. */
@@ -206,8 +211,7 @@ export class Stream {
 
   /** Forgets what was read and handed out, to start again from the cursor. */
   rewind(): void {
-    const unsettled = this.#items.find(({ position }) => comparePositions(position, this.#position) > 0)
-    this.#deletions.left(unsettled?.position)
+    this.#deletions.left(this.#firstUnsettled)
     this.#ahead = undefined
     this.#items = []
     this.#next = 0
@@ -234,8 +238,6 @@ export class Stream {
     if (this.#frozen.length > 0) return
     this.#emptyTo = this.#readTo
     this.#handedOutTo = this.#readTo
-    this.#deletions.caughtUp()
-    if (this.#awake) this.#deletions.woken(this.#options.source.oldest)
   }
 
   /**
@@ -293,7 +295,12 @@ export class Stream {
   #startReading(seat: Seat): Promise<Reading> | undefined {
     const { reader, horizon } = this.#options.source
     this.#awake = false
-    if (!reader || horizon === undefined || comparePositions(this.#readTo, horizon) >= 0) return undefined
+    if (!reader || horizon === undefined) return undefined
+    this.#deletions.reads(horizon)
+    if (comparePositions(this.#readTo, horizon) >= 0) {
+      this.#deletions.tookAll()
+      return undefined
+    }
     const maxRows = seat.modest ? Math.min(this.#mostRows, this.#options.rules.batchSize) : this.#mostRows
     const rows = Math.max(1, Math.min(maxRows, Math.ceil(this.#pageBytes / this.#rowBytes)))
     return reader
@@ -331,9 +338,15 @@ export class Stream {
     this.#items.push(...page.rows)
     this.#readTo = page.full ? (page.last ?? upTo) : upTo
     this.#exhausted = !page.full
+    if (page.full) this.#deletions.tookPage(page.oldest)
+    else this.#deletions.tookAll()
     this.#mostRows = Math.min(this.#mostRows + 1 + (this.#mostRows >> 3), maxPageRows)
     if (page.rows.length > 0) this.#rowBytes = Math.max(64, bytes / page.rows.length)
     this.#pageBytes = page.full ? Math.min(this.#pageBytes * 2, maxPageBytes) : firstPageBytes
+  }
+
+  get #firstUnsettled(): Position | undefined {
+    return this.#items.find(({ position }) => comparePositions(position, this.#position) > 0)?.position
   }
 
   #dropHandedOut(): void {

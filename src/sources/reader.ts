@@ -10,7 +10,7 @@ import { type RowShape, type RowValues, rowShape } from '../events/row.ts'
 import { stampedSince } from '../events/timestamp.ts'
 import { columnsMark } from './catalog-columns.ts'
 import { type Bind, type Order, orderOf, type StartMark } from './order.ts'
-import { comparePositions, origin, type Position } from './position.ts'
+import { comparePositions, earlierOf, origin, type Position } from './position.ts'
 import type { Anchor } from './rewind.ts'
 import type { Source } from './source.ts'
 import { Tenant } from './tenant.ts'
@@ -52,6 +52,17 @@ export interface Page<Row = ReadRow> {
   /** Of the table's first row, whosever it is, in the same snapshot. */
   readonly oldest: Oldest
 }
+
+/** Rows that lie in a range. */
+export interface NewRows {
+  /** The tenants that have some, each with its first one, null among them for rows of none; undefined: anybody may. */
+  readonly orgs: ReadonlyMap<string | null, Position> | undefined
+  /** The first one, whosever it is; undefined where that is not known. */
+  readonly first: Position | undefined
+}
+
+/** Too many to ask. */
+export const anybody: NewRows = { orgs: undefined, first: undefined }
 
 /** Null when the table is empty; undefined where finding the first row would take a scan of the table. */
 export type Oldest = Position | null | undefined
@@ -252,24 +263,46 @@ export class Reader {
     return row?.position
   }
 
-  /**
-   * Tenants with rows in a range, null among them for rows of none. Undefined when it holds too many rows to
-   * ask: anybody may have some.
-   */
-  async orgs(range: Range): Promise<ReadonlySet<string | null> | undefined> {
+  /** Who has rows in a range; null when nobody has. */
+  async newRows(range: Range): Promise<NewRows | null> {
+    return this.#tenant ? this.#rowsOfTenants(this.#tenant, range) : this.#rowsOfAll(range)
+  }
+
+  async #rowsOfTenants(tenant: Tenant, range: Range): Promise<NewRows | null> {
     const { bind, parameters } = binding()
-    const org = this.#tenant ? `${this.#tenant.expression}::text` : 'NULL'
-    const rows = await this.#sql.query<{ org: string | null; rows: string }>(
-      `SELECT w.org, count(*) AS rows FROM (
-         SELECT ${org} AS org FROM ${this.#source.relation} t WHERE ${this.#within(range, bind)}
-         LIMIT ${(this.#tenant ? maxRowsAsked : 0) + 1}
+    const { keys } = this.#order
+    const rows = await this.#sql.query<{ org: string | null; rows: string; first: Position }>(
+      `SELECT w.org, count(*) AS rows, ${this.#order.firstOf('w')} AS first FROM (
+         SELECT ${tenant.expression}::text AS org, ${keys.map((key, index) => `${key} AS k${index}`).join(', ')},
+                ${this.#order.position ?? 'NULL'} AS position
+         FROM ${this.#source.relation} t WHERE ${this.#within(range, bind)} LIMIT ${maxRowsAsked + 1}
        ) w GROUP BY w.org`,
       parameters,
       { prepare: true },
     )
-    const total = rows.reduce((sum, row) => sum + Number(row.rows), 0)
-    const anybody = this.#tenant ? total > maxRowsAsked : total > 0
-    return anybody ? undefined : new Set(rows.map((row) => row.org))
+    if (rows.length === 0) return null
+    if (rows.reduce((sum, row) => sum + Number(row.rows), 0) > maxRowsAsked) return anybody
+    return {
+      orgs: new Map(rows.map(({ org, first }) => [org, first])),
+      first: rows.map(({ first }) => first).reduce(earlierOf),
+    }
+  }
+
+  async #rowsOfAll(range: Range): Promise<NewRows | null> {
+    const { bind, parameters } = binding()
+    const [row] = await this.#sql.query<{ first: Position }>(
+      `SELECT ${this.#position} AS first FROM ${this.#source.relation} t
+       WHERE ${this.#within(range, bind)}${this.#inOrder} LIMIT 1`,
+      parameters,
+      { prepare: true },
+    )
+    if (!row) return null
+    return { orgs: undefined, first: this.#source.ordered ? row.first : undefined }
+  }
+
+  /** Of a statement that takes one row, where finding the first one takes no scan. */
+  get #inOrder(): string {
+    return this.#source.ordered ? ` ORDER BY ${this.#order.keys.join(', ')}` : ''
   }
 
   /** Whether there is a row after a position, safe to read or not. */
@@ -283,8 +316,14 @@ export class Reader {
     return row?.found === 't'
   }
 
-  /** Of many cursors, the indexes of those with a row between them and the horizon: one index probe each. */
-  async due(cursors: readonly { scope: Scope; position: Position }[], horizon: Position): Promise<number[]> {
+  /**
+   * Of many cursors, the indexes of those with a row between them and the horizon, one index probe each; and the
+   * first such row, where that takes no more.
+   */
+  async due(
+    cursors: readonly { scope: Scope; position: Position }[],
+    horizon: Position,
+  ): Promise<Map<number, Position | undefined>> {
     const tenant = this.#tenant
     const possible = cursors.flatMap(({ scope: { orgId }, position }, index) =>
       orgId === null || tenant?.accepts(orgId)
@@ -293,20 +332,23 @@ export class Reader {
     )
     const { bind, parameters } = binding(JSON.stringify(possible))
     const upTo = this.#order.upTo(horizon, bind)
-    const some = (condition: string) =>
-      this.#order.someAfterCursor(
+    const first = (condition: string) =>
+      this.#order.afterCursor(
         (after) =>
-          `EXISTS (SELECT FROM ${this.#source.relation} t WHERE ${condition} AND ${after} AND ${upTo})`,
+          `(SELECT ${this.#position} FROM ${this.#source.relation} t WHERE ${condition} AND ${after} AND ${upTo}${this.#inOrder} LIMIT 1)`,
       )
-    const found = await this.#sql.query<{ index: string }>(
-      `SELECT c.index
-       FROM jsonb_to_recordset($1::text::jsonb)
-         AS c(index int, org ${tenant?.type ?? 'text'}, ${this.#order.cursorColumns})
-       WHERE CASE WHEN c.org IS NULL THEN ${some('true')}
-                  ELSE ${tenant ? some(`${tenant.expression} = c.org`) : 'false'} END`,
+    const found = await this.#sql.query<{ index: string; first: Position }>(
+      `SELECT f.index, f.first FROM (
+         SELECT c.index, CASE WHEN c.org IS NULL THEN ${first('true')}
+                              ELSE ${tenant ? first(`${tenant.expression} = c.org`) : 'NULL'} END AS first
+         FROM jsonb_to_recordset($1::text::jsonb)
+           AS c(index int, org ${tenant?.type ?? 'text'}, ${this.#order.cursorColumns})
+         OFFSET 0
+       ) f WHERE f.first IS NOT NULL`,
       parameters,
     )
-    return found.map(({ index }) => Number(index))
+    const { ordered } = this.#source
+    return new Map(found.map(({ index, first }) => [Number(index), ordered ? first : undefined]))
   }
 
   /** A statement that finds the position of the table's first row. */
