@@ -9,7 +9,8 @@
 import type { AuditEvent } from '../../providers/provider.ts'
 import { isCancelled } from '../db/availability.ts'
 import { comparePositions, laterOf, type Position, placeBefore } from '../sources/position.ts'
-import type { Oldest, Page, Reader, ReadRow, Scope } from '../sources/reader.ts'
+import type { Oldest, Page, Reader, ReadRow } from '../sources/reader.ts'
+import type { Scope } from '../sources/selection.ts'
 import { type Batch, type CutRules, cutBatch, type Item } from './batch.ts'
 import { Deletions } from './deletions.ts'
 import type { Seat } from './lanes.ts'
@@ -80,6 +81,8 @@ export class Stream {
   #mustReread = false
   /** Between two turns, with everything settled that was there. */
   #isResting = false
+  /** Somebody else has looked since the last turn, and found no row for it. */
+  #wasFoundEmpty = false
   /** The first page of a turn is read alone: whether the endpoint answers at all is still to be seen. */
   #readsAhead = false
 
@@ -142,6 +145,7 @@ export class Stream {
   /** Before a turn. */
   begin(): void {
     this.#isResting = false
+    this.#wasFoundEmpty = false
     if (!this.#mustReread) return
     this.#mustReread = false
     this.#emptyTo = this.#position
@@ -159,6 +163,11 @@ export class Stream {
     return this.#isResting && !this.#awake && !this.#mustReread
   }
 
+  /** Nothing is known to wait for it: at rest, or never at work because nothing was found for it. */
+  get isIdle(): boolean {
+    return this.isResting || (this.#wasFoundEmpty && !this.#awake && !this.#mustReread)
+  }
+
   /** How far the cursor can go without an event; undefined where it stays. `isStopped`: no turn will begin. */
   idleMove(isStopped: boolean): Omit<IdleMove, 'destinationId'> | undefined {
     const { life, logType, position: from, emptyTo: to } = this
@@ -169,6 +178,7 @@ export class Stream {
 
   /** Somebody else has looked, and found no row for it up to a position that is safe to read. */
   foundEmpty(upTo: Position): void {
+    this.#wasFoundEmpty = true
     // A batch that is frozen, and may have been sent, begins at the cursor (I4).
     if (!this.isResting || this.#frozen.length > 0 || comparePositions(upTo, this.#readTo) <= 0) return
     this.#emptyTo = upTo

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import type { Reader, Scope } from '../../../src/sources/reader.ts'
+import type { Reader } from '../../../src/sources/reader.ts'
+import type { Scope } from '../../../src/sources/selection.ts'
 import { createTestDatabase, whenDone } from '../../support/postgres.ts'
 import { needsPostgres } from '../../support/server-version.ts'
 import { freshTable, readerOf, sourcePool } from './watching.ts'

@@ -1,6 +1,6 @@
 import postgres from 'postgres'
 import { describe, expect, test } from 'vitest'
-import type { Scope } from '../../../src/sources/reader.ts'
+import type { Scope } from '../../../src/sources/selection.ts'
 import { createTestDatabase, whenDone } from '../../support/postgres.ts'
 import { freshTable, readerOf, sourcePool } from './watching.ts'
 
