@@ -82,6 +82,13 @@ export class Fleet {
     return [...this.#members.values()].flatMap(({ forwarder }) => forwarder ?? [])
   }
 
+  /** Destinations that are disabled or invalid. */
+  get unserved(): number[] {
+    return [...this.#members].flatMap(([id, { row, problem }]) =>
+      !row.enabled || problem !== undefined ? [id] : [],
+    )
+  }
+
   /** New and edited rows. Resolves when all have been judged; each starts as soon as it can, on its own. */
   async apply(rows: readonly DestinationRow[]): Promise<void> {
     const fresh: Member[] = []

@@ -1,6 +1,6 @@
 /** What was not delivered (I5: each has a row that says so, and one of these lines). */
 import { destination } from './destination.ts'
-import { durationMs, integer, oneOf, ranges, text } from './field.ts'
+import { durationMs, error, integer, oneOf, ranges, text } from './field.ts'
 
 export const backlogEvents = {
   'backlog.abandoned': {
@@ -64,5 +64,13 @@ export const backlogEvents = {
       reason: text('Bounded code of the reason'),
       message: text('The reason as a sentence'),
     },
+  },
+  'lag.error': {
+    level: 'error',
+    message: 'How far destinations are behind could not be worked out.',
+    meaning:
+      'The lag in `delivery_state` stays what it was; delivery is not concerned. Said once until it succeeds.',
+    action: 'Follow `error.hint`; without one, report the line as a bug.',
+    fields: { error: error('What happened, with its causes') },
   },
 } as const
