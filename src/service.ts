@@ -11,6 +11,7 @@ import { Route } from './db/pooler.ts'
 import { openSource } from './db/source.ts'
 import { DueScan } from './delivery/due-scan.ts'
 import { Fleet } from './delivery/fleet.ts'
+import { LagMeter } from './delivery/lag.ts'
 import { Lanes } from './delivery/lanes.ts'
 import { DeliveryStore } from './delivery/store.ts'
 import { deliveryDefaults } from './destinations/delivery-settings.ts'
@@ -69,6 +70,7 @@ export class Service {
   readonly #fleet: Fleet
   readonly #registry: Registry
   readonly #scan: DueScan
+  readonly #lag: LagMeter
   #floors = new Floors(new Map())
   #loops: Promise<unknown> = Promise.resolve()
 
@@ -97,7 +99,7 @@ export class Service {
       recall: (definition) =>
         availability.retry(() => this.#horizons.recall(definition), this.#stopping.signal),
       remember: (definition, horizon, trace) => this.#remember(definition, horizon, trace),
-      onRows: (logType, orgs) => this.#fleet.wake(logType, orgs),
+      onRows: (logType, rows) => this.#fleet.wake(logType, rows),
       onReady: (logType) => {
         this.#fleet.sourceReady(logType)
         this.#scan.request()
@@ -111,8 +113,9 @@ export class Service {
       mayListen: async () => !(await sourceRoute.pooled()),
       onHint: (logType) => this.#sources.hint(logType),
     })
+    const store = new DeliveryStore(this.#sql)
     this.#fleet = new Fleet({
-      store: new DeliveryStore(this.#sql),
+      store,
       availability,
       sourceAvailability: this.#sourceAvailability,
       lanes: new Lanes(laneSizes),
@@ -134,6 +137,15 @@ export class Service {
       watchers: () => this.#sources.watchers,
       forwarders: () => this.#fleet.forwarders,
       leaveCursors: () => this.#fleet.leaveCursors(),
+    })
+    this.#lag = new LagMeter({
+      destinations: () => this.#fleet.forwarders,
+      unserved: () => this.#fleet.unserved,
+      save: (lags) => store.saveLags(lags),
+      clock,
+      availability,
+      sourceAvailability: this.#sourceAvailability,
+      log,
     })
     this.#registry = new Registry({
       sql: this.#sql,
@@ -172,6 +184,7 @@ export class Service {
     this.#loops = Promise.all([
       this.#registry.run(signal),
       this.#scan.run(signal),
+      this.#lag.run(signal),
       this.#notifications.run(signal),
     ])
   }

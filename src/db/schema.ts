@@ -2,7 +2,17 @@
  * The tables of schema `spillway` that the daemon and its commands read and write, for drizzle. The SQL
  * under `migrations/` is what makes them; a test holds the two together.
  */
-import { bigint, boolean, integer, jsonb, pgSchema, primaryKey, text, timestamp } from 'drizzle-orm/pg-core'
+import {
+  bigint,
+  boolean,
+  doublePrecision,
+  integer,
+  jsonb,
+  pgSchema,
+  primaryKey,
+  text,
+  timestamp,
+} from 'drizzle-orm/pg-core'
 import { schemaName } from './schema-name.ts'
 
 const spillway = pgSchema(schemaName)
@@ -64,6 +74,13 @@ export const deliveryState = spillway.table('delivery_state', {
   lastError: text('last_error'),
   lastErrorAt: instant('last_error_at'),
   disabledAt: instant('disabled_at'),
+  lagEvents: bigint('lag_events', { mode: 'number' }),
+  lagSeconds: doublePrecision('lag_seconds'),
+  lagAt: instant('lag_at'),
+  eventsDelivered: bigint('events_delivered', { mode: 'number' }).notNull().default(0),
+  eventsSkipped: bigint('events_skipped', { mode: 'number' }).notNull().default(0),
+  eventsDeadLettered: bigint('events_dead_lettered', { mode: 'number' }).notNull().default(0),
+  batchesDelivered: bigint('batches_delivered', { mode: 'number' }).notNull().default(0),
 })
 
 export const cursors = spillway.table(

@@ -56,7 +56,7 @@ export class CursorWriter {
         frozen,
         skipped: settlement?.skipped ?? [],
         deadLetters: settlement?.deadLetters ?? [],
-        accepted: (settlement?.accepted ?? 0) > 0,
+        accepted: settlement?.accepted ?? 0,
         // Skipping and freezing wait for the disk; settling alone may be lost with it and is then repeated.
         durable: freezes || (settlement !== undefined && settlement.accepted === 0),
       }),

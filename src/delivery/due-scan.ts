@@ -77,12 +77,11 @@ export class DueScan {
       const cursors = chunk.map(({ stream }) => cursorOf(stream))
       const due = await reader.due(cursors, horizon).catch((error) => {
         // It takes longer than the role is allowed: each looks for itself.
-        if (isCancelled(error)) return chunk.keys()
+        if (isCancelled(error)) return new Map(chunk.map((_, place) => [place, undefined]))
         throw error
       })
-      const found = new Set(due)
       for (const [place, { forwarder, stream }] of chunk.entries()) {
-        if (found.has(place)) forwarder.wake(logType)
+        if (due.has(place)) forwarder.wake(logType, due.get(place))
         else stream.foundEmpty(horizon)
       }
     }

@@ -14,7 +14,7 @@ import {
 } from '../destinations/destination.ts'
 import { LeaseLostError } from '../errors.ts'
 import type { Floor } from '../sources/floors.ts'
-import type { Oldest } from '../sources/reader.ts'
+import type { NewRows, Oldest } from '../sources/reader.ts'
 import type { Log } from '../telemetry/log.ts'
 import { type Health, healthy } from './decide.ts'
 import { Forwarder } from './forwarder.ts'
@@ -83,6 +83,13 @@ export class Fleet {
     return [...this.#members.values()].flatMap(({ forwarder }) => forwarder ?? [])
   }
 
+  /** Destinations that are disabled or invalid. */
+  get unserved(): number[] {
+    return [...this.#members].flatMap(([id, { row, problem }]) =>
+      !row.enabled || problem !== undefined ? [id] : [],
+    )
+  }
+
   /** New and edited rows. Resolves when all have been judged; each starts as soon as it can, on its own. */
   async apply(rows: readonly DestinationRow[]): Promise<void> {
     const fresh: Member[] = []
@@ -122,11 +129,12 @@ export class Fleet {
     }
   }
 
-  /** Rows have come: for the given tenants, or for any when `orgs` is undefined. */
-  wake(logType: string, orgs: ReadonlySet<string | null> | undefined): void {
+  /** Rows have come. */
+  wake(logType: string, { orgs, first }: NewRows): void {
     for (const { row, forwarder } of this.#members.values()) {
-      if (!forwarder || (orgs && row.orgId !== null && !orgs.has(row.orgId))) continue
-      forwarder.wake(logType)
+      const own = row.orgId === null ? first : orgs?.get(row.orgId)
+      if (orgs && row.orgId !== null && own === undefined) continue
+      forwarder?.wake(logType, own)
     }
   }
 

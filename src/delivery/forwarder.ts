@@ -12,6 +12,7 @@ import { Bell, type Clock, sleep } from '../clock.ts'
 import { type Availability, isCancelled, isTransient } from '../db/availability.ts'
 import type { Destination } from '../destinations/destination.ts'
 import { LeaseLostError } from '../errors.ts'
+import type { Position } from '../sources/position.ts'
 import { Backlog } from './backlog.ts'
 import { Condition } from './condition.ts'
 import { CursorWriter } from './cursor-writer.ts'
@@ -108,9 +109,10 @@ export class Forwarder {
     this.#bell.ring()
   }
 
-  wake(logType: string): void {
+  /** `first`: the first of the rows that have come, if it is known which. */
+  wake(logType: string, first?: Position): void {
     for (const stream of this.#streams) {
-      if (stream.logType === logType) stream.wake()
+      if (stream.logType === logType) stream.wake(first)
     }
     this.#bell.ring()
   }

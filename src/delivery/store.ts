@@ -1,7 +1,7 @@
 /**
  * What delivery writes down. Every write of a cursor is one statement that names the position and
  * the frozen ends it expects to find: a cursor moves forward only and by one writer (I3), together with the records of whatever was
- * not delivered (I1, I5) and the bounds that are frozen next (I4).
+ * not delivered (I1, I5), the bounds that are frozen next (I4) and the destination's counters, which are exact for it.
  *
  * A write that settles may be lost with the database's power: the batch is then repeated under its id.
  * A write that freezes must not be: it waits for the disk.
@@ -45,8 +45,8 @@ export interface CursorMove {
   readonly frozen: readonly Position[]
   readonly skipped: readonly SkippedRange[]
   readonly deadLetters: readonly DeadLetter[]
-  /** Events were accepted: the destination is well. */
-  readonly accepted: boolean
+  /** Events that were accepted: with any, the destination is well. */
+  readonly accepted: number
   /** Wait for the disk. */
   readonly durable: boolean
 }
@@ -60,6 +60,13 @@ export interface IdleMove {
   readonly to: Position
   /** Called when it was moved. */
   done(): void
+}
+
+/** How far a destination is behind; both null where that is not known. */
+export interface Lag {
+  readonly destinationId: number
+  readonly events: number | null
+  readonly seconds: number | null
 }
 
 export class DeliveryStore {
@@ -110,6 +117,13 @@ export class DeliveryStore {
         reason: `${code}: ${message}`,
       })),
     })
+    const dead = move.deadLetters.length
+    const skipped = move.skipped.reduce((sum, { count }) => sum + (count ?? 0), 0)
+    const counters = this.#sql`
+          events_delivered = events_delivered + ${move.accepted}::bigint,
+          batches_delivered = batches_delivered + ${move.accepted > 0 ? 1 : 0}::bigint,
+          events_skipped = events_skipped + ${skipped}::bigint,
+          events_dead_lettered = events_dead_lettered + ${dead}::bigint`
     const [row] = await this.#sql<{ moved: string }[]>`
       WITH moved AS (
         UPDATE spillway.cursors SET position = ${to}::text, frozen = ${frozen}::text::text[], updated_at = now()
@@ -133,10 +147,14 @@ export class DeliveryStore {
           SET provider = excluded.provider, status = excluded.status, reason = excluded.reason,
               created_at = now(), resolved_at = NULL
       ), well AS (
-        UPDATE spillway.delivery_state SET
+        UPDATE spillway.delivery_state SET ${counters},
           status = CASE WHEN status IN ('disabled', 'invalid') THEN status ELSE 'active' END,
           consecutive_failures = 0, first_failed_at = NULL, next_attempt_at = NULL, last_success_at = now()
-        FROM moved WHERE destination_id = ${destinationId}::bigint AND ${move.accepted}::boolean
+        FROM moved WHERE destination_id = ${destinationId}::bigint AND ${move.accepted}::bigint > 0
+      ), counted AS (
+        UPDATE spillway.delivery_state SET ${counters}
+        FROM moved WHERE destination_id = ${destinationId}::bigint AND ${move.accepted}::bigint = 0
+          AND ${skipped + dead}::bigint > 0
       )
       SELECT count(*) AS moved FROM moved`
     if (row?.moved === '1') return
@@ -211,6 +229,16 @@ export class DeliveryStore {
     await this.#sql`
       UPDATE spillway.delivery_state SET status = 'active', last_error = NULL, last_error_at = NULL
       WHERE destination_id = ${destinationId} AND status = 'invalid'`
+  }
+
+  /** How far destinations are behind; null where that is not known. Writes only what is new. */
+  async saveLags(lags: readonly Lag[]): Promise<void> {
+    const rows = lags.map(({ destinationId: id, events, seconds }) => ({ id, events, seconds }))
+    await this.#sql`
+      UPDATE spillway.delivery_state s SET lag_events = l.events, lag_seconds = l.seconds, lag_at = now()
+      FROM jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb) AS l(id bigint, events bigint, seconds float8)
+      WHERE s.destination_id = l.id AND (s.lag_events, s.lag_seconds) IS DISTINCT FROM (l.events, l.seconds)
+        AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL`
   }
 
   /** The time it was disabled has been judged for a log type. */

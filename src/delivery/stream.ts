@@ -9,7 +9,8 @@
 import type { AuditEvent } from '../../providers/provider.ts'
 import { isCancelled } from '../db/availability.ts'
 import { comparePositions, laterOf, type Position, placeBefore } from '../sources/position.ts'
-import type { Oldest, Page, Reader, ReadRow, Scope } from '../sources/reader.ts'
+import type { Oldest, Page, Reader, ReadRow } from '../sources/reader.ts'
+import type { Scope } from '../sources/selection.ts'
 import { type Batch, type CutRules, cutBatch, type Item } from './batch.ts'
 import { BatchSize } from './batch-size.ts'
 import { Deletions } from './deletions.ts'
@@ -83,6 +84,8 @@ export class Stream {
   #mustReread = false
   /** Between two turns, with everything settled that was there. */
   #isResting = false
+  /** Somebody else has looked since the last turn, and found no row for it. */
+  #wasFoundEmpty = false
   /** The first page of a turn is read alone: whether the endpoint answers at all is still to be seen. */
   #readsAhead = false
 
@@ -131,23 +134,26 @@ export class Stream {
     return this.#awake
   }
 
-  wake(): void {
+  /** `first`: the first of the rows that have come, if it is known which. */
+  wake(first?: Position): void {
     this.#awake = true
-    this.#deletions.woken(this.#options.source.oldest)
+    this.#deletions.woken(this.#options.source.oldest, first)
   }
 
   /** The rows beyond the cursor may be others than they were when they were read. */
   reread(): void {
     this.#mustReread = true
-    this.wake()
+    this.#awake = true
   }
 
   /** Before a turn. */
   begin(): void {
     this.#isResting = false
+    this.#wasFoundEmpty = false
     if (!this.#mustReread) return
     this.#mustReread = false
     this.#emptyTo = this.#position
+    this.#deletions.forget(this.#options.source.oldest)
     this.rewind()
   }
 
@@ -161,6 +167,11 @@ export class Stream {
     return this.#isResting && !this.#awake && !this.#mustReread
   }
 
+  /** Nothing is known to wait for it: at rest, or never at work because nothing was found for it. */
+  get isIdle(): boolean {
+    return this.isResting || (this.#wasFoundEmpty && !this.#awake && !this.#mustReread)
+  }
+
   /** How far the cursor can go without an event; undefined where it stays. `isStopped`: no turn will begin. */
   idleMove(isStopped: boolean): Omit<IdleMove, 'destinationId'> | undefined {
     const { life, logType, position: from, emptyTo: to } = this
@@ -171,6 +182,7 @@ export class Stream {
 
   /** Somebody else has looked, and found no row for it up to a position that is safe to read. */
   foundEmpty(upTo: Position): void {
+    this.#wasFoundEmpty = true
     // A batch that is frozen, and may have been sent, begins at the cursor (I4).
     if (!this.isResting || this.#frozen.length > 0 || comparePositions(upTo, this.#readTo) <= 0) return
     this.#emptyTo = upTo
@@ -180,6 +192,8 @@ export class Stream {
 
   /** Up to where rows beyond the cursor may have been deleted unsent; see `Deletions`. */
   deletedUpTo(oldest: Oldest, upTo: Position): Position | undefined {
+    this.#deletions.left(this.#firstUnsettled)
+    this.#deletions.reads(upTo)
     return this.#deletions.find(this.emptyTo, oldest, upTo)
   }
 
@@ -191,6 +205,7 @@ export class Stream {
   /** The backlog is given up, and with it what was frozen of it. */
   dropEnds(): void {
     this.#bounds = []
+    this.#deletions.tookAll()
   }
 
   /** How long the destination was disabled before, while that has not been judged. */
@@ -210,8 +225,7 @@ export class Stream {
 
   /** Forgets what was read and handed out, to start again from the cursor. */
   rewind(): void {
-    const unsettled = this.#items.find(({ position }) => comparePositions(position, this.#position) > 0)
-    this.#deletions.left(unsettled?.position)
+    this.#deletions.left(this.#firstUnsettled)
     this.#ahead = undefined
     this.#items = []
     this.#next = 0
@@ -238,8 +252,6 @@ export class Stream {
     if (this.#frozen.length > 0) return
     this.#emptyTo = this.#readTo
     this.#handedOutTo = this.#readTo
-    this.#deletions.caughtUp()
-    if (this.#awake) this.#deletions.woken(this.#options.source.oldest)
   }
 
   /**
@@ -298,7 +310,12 @@ export class Stream {
   #startReading(seat: Seat): Promise<Reading> | undefined {
     const { reader, horizon } = this.#options.source
     this.#awake = false
-    if (!reader || horizon === undefined || comparePositions(this.#readTo, horizon) >= 0) return undefined
+    if (!reader || horizon === undefined) return undefined
+    this.#deletions.reads(horizon)
+    if (comparePositions(this.#readTo, horizon) >= 0) {
+      this.#deletions.tookAll()
+      return undefined
+    }
     const maxRows = seat.modest ? Math.min(this.#mostRows, this.#options.rules.batchSize) : this.#mostRows
     const rows = Math.max(1, Math.min(maxRows, Math.ceil(this.#pageBytes / this.#rowBytes)))
     return reader
@@ -336,9 +353,15 @@ export class Stream {
     this.#items.push(...page.rows)
     this.#readTo = page.full ? (page.last ?? upTo) : upTo
     this.#exhausted = !page.full
+    if (page.full) this.#deletions.tookPage(page.oldest)
+    else this.#deletions.tookAll()
     this.#mostRows = Math.min(this.#mostRows + 1 + (this.#mostRows >> 3), maxPageRows)
     if (page.rows.length > 0) this.#rowBytes = Math.max(64, bytes / page.rows.length)
     this.#pageBytes = page.full ? Math.min(this.#pageBytes * 2, maxPageBytes) : firstPageBytes
+  }
+
+  get #firstUnsettled(): Position | undefined {
+    return this.#items.find(({ position }) => comparePositions(position, this.#position) > 0)?.position
   }
 
   #dropHandedOut(): void {

@@ -32,8 +32,10 @@ export interface Order {
   readonly cursorColumns: string
   /** … one's values for them, … */
   cursorOf(position: Position): Readonly<Record<string, string | null>>
-  /** … and a condition built for a row after it. */
-  someAfterCursor(some: (after: string) => string): string
+  /** … and an expression built of a condition on the rows after it. */
+  afterCursor(build: (after: string) => string): string
+  /** An aggregate: the position of the first of some rows, which have the columns `k0`, … (the keys) and `position`. */
+  firstOf(rows: string): string
 }
 
 export function orderOf(id: Column, xact: Column | undefined): Order {
@@ -94,8 +96,12 @@ class IdOrder implements Order {
     return { position }
   }
 
-  someAfterCursor(some: (after: string) => string): string {
-    return some(`${this.#id} > c.position`)
+  afterCursor(build: (after: string) => string): string {
+    return build(`${this.#id} > c.position`)
+  }
+
+  firstOf(rows: string): string {
+    return `min(${rows}.k0)::text`
   }
 }
 
@@ -136,10 +142,14 @@ class XactOrder implements Order {
   }
 
   /** Two conditions, since only a plain one can be looked up in an index. */
-  someAfterCursor(some: (after: string) => string): string {
-    const bare = some(`${this.#xact} >= c.xact`)
-    const keyed = some(`(${this.#row}) > (c.xact, c.key)`)
+  afterCursor(build: (after: string) => string): string {
+    const bare = build(`${this.#xact} >= c.xact`)
+    const keyed = build(`(${this.#row}) > (c.xact, c.key)`)
     return `CASE WHEN c.key IS NULL THEN ${bare} ELSE ${keyed} END`
+  }
+
+  firstOf(rows: string): string {
+    return `(array_agg(${rows}.position ORDER BY ${rows}.k0, ${rows}.k1))[1]`
   }
 
   get #row(): string {

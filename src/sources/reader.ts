@@ -5,29 +5,16 @@
 import type { AuditEvent } from '../../providers/provider.ts'
 import type { SourceSql } from '../db/client.ts'
 import { SourceError } from '../errors.ts'
-import { type Column, quoteIdentifier, selectExpression, sizeExpression } from '../events/columns.ts'
+import { quoteIdentifier, selectExpression, sizeExpression } from '../events/columns.ts'
 import { type RowShape, type RowValues, rowShape } from '../events/row.ts'
 import { stampedSince } from '../events/timestamp.ts'
+import { type BacklogAnswer, type BacklogQuestion, countBacklogs } from './backlogs.ts'
 import { columnsMark } from './catalog-columns.ts'
-import { type Bind, type Order, orderOf, type StartMark } from './order.ts'
-import { comparePositions, origin, type Position } from './position.ts'
+import { comparePositions, earlierOf, origin, type Position } from './position.ts'
 import type { Anchor } from './rewind.ts'
+import { binding, type Range, type Scope, Selection } from './selection.ts'
 import type { Source } from './source.ts'
-import { Tenant } from './tenant.ts'
-
-/** Which rows belong to a destination: its tenant's, and none that are older than the destination. */
-export interface Scope {
-  /** Null means every tenant's. */
-  readonly orgId: string | null
-  readonly start?: StartMark
-}
-
-export interface Range {
-  /** Exclusive. */
-  readonly after: Position
-  /** Inclusive. */
-  readonly upTo: Position
-}
+import type { Tenant } from './tenant.ts'
 
 export interface ReadRow {
   readonly position: Position
@@ -53,6 +40,17 @@ export interface Page<Row = ReadRow> {
   readonly oldest: Oldest
 }
 
+/** Rows that lie in a range. */
+export interface NewRows {
+  /** The tenants that have some, each with its first one, null among them for rows of none; undefined: anybody may. */
+  readonly orgs: ReadonlyMap<string | null, Position> | undefined
+  /** The first one, whosever it is; undefined where that is not known. */
+  readonly first: Position | undefined
+}
+
+/** Too many to ask. */
+export const anybody: NewRows = { orgs: undefined, first: undefined }
+
 /** Null when the table is empty; undefined where finding the first row would take a scan of the table. */
 export type Oldest = Position | null | undefined
 
@@ -66,9 +64,7 @@ export class Reader {
   readonly #sql: SourceSql
   readonly #source: Source
   readonly #shape: RowShape
-  readonly #timestamp: Column
-  readonly #order: Order
-  readonly #tenant: Tenant | undefined
+  readonly #selection: Selection
   readonly #inner: string
   readonly #sized: string
   readonly #sorted: string
@@ -77,31 +73,15 @@ export class Reader {
   constructor(sql: SourceSql, source: Source) {
     this.#sql = sql
     this.#source = source
-    const { definition, allColumns, columns } = source
-    const named = (name: string) => {
-      const column = allColumns.find((candidate) => candidate.name === name)
-      if (!column) throw new Error(`column ${name} was checked when the source was resolved`)
-      return column
-    }
-    const org = definition.orgColumn === null ? undefined : named(definition.orgColumn)
-    this.#timestamp = named(definition.timestampColumn)
-    this.#shape = rowShape({
-      logType: definition.logType,
-      columns,
-      id: named(definition.idColumn),
-      org,
-      timestamp: this.#timestamp,
-    })
-    this.#order = orderOf(
-      named(definition.idColumn),
-      definition.xactColumn === null ? undefined : named(definition.xactColumn),
-    )
-    this.#tenant = org && new Tenant(org, 't')
+    this.#selection = new Selection(source)
+    const { id, org, timestamp, order } = this.#selection
+    const { logType } = source.definition
+    this.#shape = rowShape({ logType, columns: source.columns, id, org, timestamp })
     const { selected } = this.#shape
     const sizes = selected.map((column, index) => sizeExpression(column, `s.c${index}`))
     const size = sizes.filter((each) => each !== undefined).join(' + ') || '0'
     const list = selected.map((column, index) => `${selectExpression(column, 't')} AS c${index}`)
-    const { keys, position } = this.#order
+    const { keys, position } = order
     this.#inner = [
       ...list,
       ...keys.map((key, index) => `${key} AS k${index}`),
@@ -139,7 +119,8 @@ export class Reader {
     limit: PageLimit,
     make?: (row: ReadRow) => Row,
   ): Promise<Page<Row | ReadRow>> {
-    const { where, parameters } = this.#conditions(scope, range)
+    const { bind, parameters } = binding()
+    const where = this.#selection.where(scope, range, bind)
     const rowLimit = parameters.push(String(limit.rows))
     const byteLimit = parameters.push(String(limit.bytes))
     const rows: (Row | ReadRow)[] = []
@@ -152,7 +133,7 @@ export class Reader {
       `SELECT ${this.#outer} FROM (
          SELECT ${this.#sized} FROM (
            SELECT ${this.#inner} FROM ${this.#source.relation} t
-           WHERE ${where} ORDER BY ${this.#order.keys.join(', ')} FETCH FIRST ($${rowLimit}::bigint) ROWS WITH TIES
+           WHERE ${where} ORDER BY ${this.#selection.order.keys.join(', ')} FETCH FIRST ($${rowLimit}::bigint) ROWS WITH TIES
          ) s
        ) p WHERE p.earlier < $${byteLimit}::bigint ORDER BY ${this.#sorted}`,
       parameters,
@@ -189,7 +170,8 @@ export class Reader {
 
   /** How many events a range holds, exactly. */
   async count(scope: Scope, range: Range): Promise<number> {
-    const { where, parameters } = this.#conditions(scope, range)
+    const { bind, parameters } = binding()
+    const where = this.#selection.where(scope, range, bind)
     const [row] = await this.#sql.query<{ count: string }>(
       `SELECT count(*) AS count FROM ${this.#source.relation} t WHERE ${where}`,
       parameters,
@@ -205,14 +187,14 @@ export class Reader {
 
   /** A place before the first row stamped at or after an instant; undefined when there is none. */
   before(instant: string): Promise<Position | undefined> {
-    const { name, type } = this.#timestamp
+    const { name, type } = this.#selection.timestamp
     return this.#beforeFirst(stampedSince(type, `t.${quoteIdentifier(name)}`, '$1::text'), [instant])
   }
 
   async #beforeFirst(condition: string, parameters: string[]): Promise<Position | undefined> {
     const [row] = await this.#sql.query<{ position: string }>(
-      `SELECT ${this.#order.before} AS position FROM ${this.#source.relation} t
-       WHERE ${condition} ORDER BY ${this.#order.keys.join(', ')} LIMIT 1`,
+      `SELECT ${this.#selection.order.before} AS position FROM ${this.#source.relation} t
+       WHERE ${condition} ORDER BY ${this.#selection.order.keys.join(', ')} LIMIT 1`,
       parameters,
     )
     return row?.position
@@ -232,10 +214,10 @@ export class Reader {
   async anchor(upTo: Position): Promise<Anchor | null> {
     if (!this.#source.ordered) return null
     const { bind, parameters } = binding()
-    const order = this.#order.keys.map((key) => `${key} DESC`).join(', ')
+    const order = this.#selection.order.keys.map((key) => `${key} DESC`).join(', ')
     const [row] = await this.#sql.query<Anchor>(
-      `SELECT ${this.#position} AS position, coalesce(${this.#stamp}, '') AS stamp
-       FROM ${this.#source.relation} t WHERE ${this.#order.upTo(upTo, bind)} ORDER BY ${order} LIMIT 1`,
+      `SELECT ${this.#selection.position} AS position, coalesce(${this.#selection.stamp}, '') AS stamp
+       FROM ${this.#source.relation} t WHERE ${this.#selection.order.upTo(upTo, bind)} ORDER BY ${order} LIMIT 1`,
       parameters,
       { prepare: true },
     )
@@ -246,102 +228,109 @@ export class Reader {
   async rowIn(partition: string, upTo: Position): Promise<Position | undefined> {
     const { bind, parameters } = binding()
     const [row] = await this.#sql.query<{ position: string }>(
-      `SELECT ${this.#position} AS position FROM ${partition} t WHERE ${this.#order.upTo(upTo, bind)} LIMIT 1`,
+      `SELECT ${this.#selection.position} AS position FROM ${partition} t WHERE ${this.#selection.order.upTo(upTo, bind)} LIMIT 1`,
       parameters,
     )
     return row?.position
   }
 
-  /**
-   * Tenants with rows in a range, null among them for rows of none. Undefined when it holds too many rows to
-   * ask: anybody may have some.
-   */
-  async orgs(range: Range): Promise<ReadonlySet<string | null> | undefined> {
+  /** Who has rows in a range; null when nobody has. */
+  async newRows(range: Range): Promise<NewRows | null> {
+    return this.#selection.tenant
+      ? this.#rowsOfTenants(this.#selection.tenant, range)
+      : this.#rowsOfAll(range)
+  }
+
+  async #rowsOfTenants(tenant: Tenant, range: Range): Promise<NewRows | null> {
     const { bind, parameters } = binding()
-    const org = this.#tenant ? `${this.#tenant.expression}::text` : 'NULL'
-    const rows = await this.#sql.query<{ org: string | null; rows: string }>(
-      `SELECT w.org, count(*) AS rows FROM (
-         SELECT ${org} AS org FROM ${this.#source.relation} t WHERE ${this.#within(range, bind)}
-         LIMIT ${(this.#tenant ? maxRowsAsked : 0) + 1}
+    const { keys } = this.#selection.order
+    const rows = await this.#sql.query<{ org: string | null; rows: string; first: Position }>(
+      `SELECT w.org, count(*) AS rows, ${this.#selection.order.firstOf('w')} AS first FROM (
+         SELECT ${tenant.expression}::text AS org, ${keys.map((key, index) => `${key} AS k${index}`).join(', ')},
+                ${this.#selection.order.position ?? 'NULL'} AS position
+         FROM ${this.#source.relation} t WHERE ${this.#selection.within(range, bind)} LIMIT ${maxRowsAsked + 1}
        ) w GROUP BY w.org`,
       parameters,
       { prepare: true },
     )
-    const total = rows.reduce((sum, row) => sum + Number(row.rows), 0)
-    const anybody = this.#tenant ? total > maxRowsAsked : total > 0
-    return anybody ? undefined : new Set(rows.map((row) => row.org))
+    if (rows.length === 0) return null
+    if (rows.reduce((sum, row) => sum + Number(row.rows), 0) > maxRowsAsked) return anybody
+    return {
+      orgs: new Map(rows.map(({ org, first }) => [org, first])),
+      first: rows.map(({ first }) => first).reduce(earlierOf),
+    }
+  }
+
+  async #rowsOfAll(range: Range): Promise<NewRows | null> {
+    const { bind, parameters } = binding()
+    const [row] = await this.#sql.query<{ first: Position }>(
+      `SELECT ${this.#selection.position} AS first FROM ${this.#source.relation} t
+       WHERE ${this.#selection.within(range, bind)}${this.#selection.inOrder} LIMIT 1`,
+      parameters,
+      { prepare: true },
+    )
+    if (!row) return null
+    return { orgs: undefined, first: this.#source.ordered ? row.first : undefined }
+  }
+
+  /** Finding the first row after a position takes no scan of the table. */
+  get isOrdered(): boolean {
+    return this.#source.ordered
+  }
+
+  /** How many events wait in ranges, in one statement. */
+  backlogs(asked: readonly BacklogQuestion[]): Promise<BacklogAnswer[]> {
+    return countBacklogs(this.#sql, this.#selection, asked)
   }
 
   /** Whether there is a row after a position, safe to read or not. */
   async hasRowsAfter(position: Position): Promise<boolean> {
     const { bind, parameters } = binding()
     const [row] = await this.#sql.query<{ found: string }>(
-      `SELECT EXISTS (SELECT FROM ${this.#source.relation} t WHERE ${this.#order.after(position, bind)}) AS found`,
+      `SELECT EXISTS (SELECT FROM ${this.#source.relation} t WHERE ${this.#selection.order.after(position, bind)}) AS found`,
       parameters,
       { prepare: true },
     )
     return row?.found === 't'
   }
 
-  /** Of many cursors, the indexes of those with a row between them and the horizon: one index probe each. */
-  async due(cursors: readonly { scope: Scope; position: Position }[], horizon: Position): Promise<number[]> {
-    const tenant = this.#tenant
+  /**
+   * Of many cursors, the indexes of those with a row between them and the horizon, one index probe each; and the
+   * first such row, where that takes no more.
+   */
+  async due(
+    cursors: readonly { scope: Scope; position: Position }[],
+    horizon: Position,
+  ): Promise<Map<number, Position | undefined>> {
+    const tenant = this.#selection.tenant
     const possible = cursors.flatMap(({ scope: { orgId }, position }, index) =>
       orgId === null || tenant?.accepts(orgId)
-        ? [{ index, org: orgId, ...this.#order.cursorOf(position) }]
+        ? [{ index, org: orgId, ...this.#selection.order.cursorOf(position) }]
         : [],
     )
     const { bind, parameters } = binding(JSON.stringify(possible))
-    const upTo = this.#order.upTo(horizon, bind)
-    const some = (condition: string) =>
-      this.#order.someAfterCursor(
+    const upTo = this.#selection.order.upTo(horizon, bind)
+    const first = (condition: string) =>
+      this.#selection.order.afterCursor(
         (after) =>
-          `EXISTS (SELECT FROM ${this.#source.relation} t WHERE ${condition} AND ${after} AND ${upTo})`,
+          `(SELECT ${this.#selection.position} FROM ${this.#source.relation} t WHERE ${condition} AND ${after} AND ${upTo}${this.#selection.inOrder} LIMIT 1)`,
       )
-    const found = await this.#sql.query<{ index: string }>(
-      `SELECT c.index
-       FROM jsonb_to_recordset($1::text::jsonb)
-         AS c(index int, org ${tenant?.type ?? 'text'}, ${this.#order.cursorColumns})
-       WHERE CASE WHEN c.org IS NULL THEN ${some('true')}
-                  ELSE ${tenant ? some(`${tenant.expression} = c.org`) : 'false'} END`,
+    const found = await this.#sql.query<{ index: string; first: Position }>(
+      `SELECT f.index, f.first FROM (
+         SELECT c.index, CASE WHEN c.org IS NULL THEN ${first('true')}
+                              ELSE ${tenant ? first(`${tenant.expression} = c.org`) : 'NULL'} END AS first
+         FROM jsonb_to_recordset($1::text::jsonb)
+           AS c(index int, org ${tenant?.type ?? 'text'}, ${this.#selection.order.cursorColumns})
+         OFFSET 0
+       ) f WHERE f.first IS NOT NULL`,
       parameters,
     )
-    return found.map(({ index }) => Number(index))
+    const { ordered } = this.#source
+    return new Map(found.map(({ index, first }) => [Number(index), ordered ? first : undefined]))
   }
 
   /** A statement that finds the position of the table's first row. */
   get firstRow(): string {
-    return `SELECT ${this.#position} FROM ${this.#source.relation} t ORDER BY ${this.#order.keys.join(', ')} LIMIT 1`
+    return `SELECT ${this.#selection.position} FROM ${this.#source.relation} t ORDER BY ${this.#selection.order.keys.join(', ')} LIMIT 1`
   }
-
-  get #position(): string {
-    return this.#order.position ?? `t.${quoteIdentifier(this.#source.definition.idColumn)}::text`
-  }
-
-  get #stamp(): string {
-    return `t.${quoteIdentifier(this.#source.definition.timestampColumn)}::text`
-  }
-
-  #within({ after, upTo }: Range, bind: Bind): string {
-    return `${this.#order.after(after, bind)} AND ${this.#order.upTo(upTo, bind)}`
-  }
-
-  #conditions({ orgId, start }: Scope, range: Range): { where: string; parameters: string[] } {
-    const { bind, parameters } = binding()
-    const conditions = [this.#within(range, bind)]
-    if (orgId !== null) {
-      // The registry refuses a tenant's destination on a source without tenants; this is the second lock (I7).
-      const tenant = this.#tenant
-      conditions.push(
-        tenant?.accepts(orgId) ? `${tenant.expression} = ${bind(orgId)}::${tenant.type}` : 'false',
-      )
-    }
-    if (start) conditions.push(this.#order.startedSince(start, bind))
-    return { where: conditions.join(' AND '), parameters }
-  }
-}
-
-/** The parameters of one statement, collected while it is written. */
-function binding(...parameters: string[]): { bind: Bind; parameters: string[] } {
-  return { bind: (value) => `$${parameters.push(value)}`, parameters }
 }

@@ -193,7 +193,7 @@ async function adoptForeignRows(
   const tenant = org && new Tenant(org, 't')
   const isOurs = tenant ? `(c.org IS NULL OR ${tenant.expression} = c.org)` : 'c.org IS NULL'
   const undelivered = `
-    EXISTS (SELECT FROM c WHERE ${isOurs} AND ${order.someAfterCursor((after) => after)})`
+    EXISTS (SELECT FROM c WHERE ${isOurs} AND ${order.afterCursor((after) => after)})`
   const xactColumn = `t.${xactOf(source)}`
   const made = await madeBy(deps.source, source)
   const writtenHere = `(${xactColumn} >= '${made}'::xid8 AND ${xactColumn} < s.next)`

@@ -21,7 +21,7 @@ import type { Diagnosis } from './diagnosis.ts'
 import { type Follower, follow, type Sight } from './follower.ts'
 import { Pace } from './pace.ts'
 import type { Position } from './position.ts'
-import { type Oldest, Reader } from './reader.ts'
+import { anybody, type NewRows, type Oldest, Reader } from './reader.ts'
 import type { Anchor, Memory, Trace } from './rewind.ts'
 import type { Source, SourceDefinition } from './source.ts'
 import { type StallPolicy, StallWatch, stallPolicy } from './stall.ts'
@@ -38,8 +38,8 @@ export interface WatcherDeps {
   recall(definition: SourceDefinition): Promise<Memory>
   /** For the next run; it must not fail the reading. */
   remember(definition: SourceDefinition, horizon: Position, trace: Trace): Promise<void>
-  /** Rows lie between the old and the new horizon; `orgs` undefined means any tenant's. */
-  onRows(logType: string, orgs: ReadonlySet<string | null> | undefined): void
+  /** Rows lie between the old and the new horizon. */
+  onRows(logType: string, rows: NewRows): void
   /** The horizon is known for the first time, or again after the source was invalid. */
   onReady(logType: string): void
   /** Nothing is known any more of what lies after the cursors: it has to be read again. */
@@ -242,8 +242,8 @@ export class Watcher {
       this.#deps.onReady(logType)
     }
     if (told !== this.#horizon) {
-      const orgs = await this.#orgsBetween(told, this.#horizon)
-      if (orgs === undefined || orgs.size > 0) this.#deps.onRows(logType, orgs)
+      const rows = await this.#rowsBetween(told, this.#horizon)
+      if (rows !== null) this.#deps.onRows(logType, rows)
       this.#told = this.#horizon
     }
     this.#trace = {
@@ -257,16 +257,14 @@ export class Watcher {
     await this.#remember(this.#horizon, this.#trace)
   }
 
-  async #orgsBetween(
-    after: Position | undefined,
-    upTo: Position,
-  ): Promise<ReadonlySet<string | null> | undefined> {
-    if (after === undefined) return undefined
+  /** Null when there are none. */
+  async #rowsBetween(after: Position | undefined, upTo: Position): Promise<NewRows | null> {
+    if (after === undefined || this.#reader === undefined) return anybody
     try {
-      return await this.#reader?.orgs({ after, upTo })
+      return await this.#reader.newRows({ after, upTo })
     } catch (error) {
       // It takes longer than the role is allowed: each looks for itself.
-      if (isCancelled(error)) return undefined
+      if (isCancelled(error)) return anybody
       throw error
     }
   }

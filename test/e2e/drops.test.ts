@@ -1,7 +1,6 @@
 import postgres from 'postgres'
 import { describe, expect, it } from 'vitest'
 import { account, nothingWrong } from '../support/accounting.ts'
-import { createAuditTable, variants } from '../support/audit-table.ts'
 import { startCluster } from '../support/cluster.ts'
 import { startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled } from '../support/destinations.ts'
@@ -10,42 +9,17 @@ import { whenDone } from '../support/postgres.ts'
 import { seedOf } from '../support/random.ts'
 import { startReceiver } from '../support/receiver.ts'
 import { createScene } from '../support/scene.ts'
-import { terminateSessions } from '../support/terminations.ts'
-import { writeAudit } from '../support/writers/writers.ts'
+import { startTroubled } from '../support/terminations.ts'
 
-const orgs = ['acme', 'globex'] as const
 const seed = seedOf()
 const quick = { SPILLWAY_INTER_BATCH_DELAY_MS: '0' }
 
 it(`loses nothing while its sessions are ended over and over (seed ${seed})`, async () => {
-  const { url, sql, receiver } = await createScene()
-  const table = await createAuditTable(sql, variants[0], orgs)
-  const daemon = await startDaemon(url, quick)
-  const id = await insertDestination(sql, {
-    url: receiver.url,
-    logTypes: [table.logType],
-    delivery: { batchSize: 20 },
-  })
-  const writing = new AbortController()
-  const written = writeAudit({
-    url,
-    table,
-    seed,
-    writers: 6,
-    signal: writing.signal,
-    orgs,
-    longestPauseMs: 100,
-  })
-  const ending = new AbortController()
-  const ended = terminateSessions(sql, 150, ending.signal)
-  await sql`SELECT pg_sleep(8)`
-  ending.abort()
-  expect(await ended).toBeGreaterThan(20)
-  writing.abort()
-  await written
-  await settled(sql, id, null, table)
-  expect(await daemon.stop()).toBe(0)
-  expect(await account(sql, receiver.requests, null, { table })).toMatchObject(nothingWrong)
+  const { daemon, terminate, finish } = await startTroubled({ seed, daemonUrl: async (url) => url })
+  expect(await terminate(150, 8_000)).toBeGreaterThan(20)
+  const { code, account } = await finish()
+  expect(code).toBe(0)
+  expect(account).toMatchObject(nothingWrong)
   expect(daemon.lines.filter(({ level }) => level === 'error' || level === 'fatal')).toEqual([])
 })
 

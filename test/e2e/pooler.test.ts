@@ -3,11 +3,11 @@ import { account, nothingWrong } from '../support/accounting.ts'
 import { createAuditTable, variants } from '../support/audit-table.ts'
 import { type DaemonProcess, spawnDaemon, startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled } from '../support/destinations.ts'
-import { pgbouncerIsMissing, startPgBouncer } from '../support/pgbouncer.ts'
+import { type PgBouncer, pgbouncerIsMissing, startPgBouncer } from '../support/pgbouncer.ts'
 import { createTestDatabase } from '../support/postgres.ts'
 import { seedOf } from '../support/random.ts'
 import { createScene } from '../support/scene.ts'
-import { terminateSessions } from '../support/terminations.ts'
+import { startTroubled } from '../support/terminations.ts'
 import { writeAudit } from '../support/writers/writers.ts'
 
 const orgs = ['acme', 'globex', 'initech'] as const
@@ -51,42 +51,23 @@ describe.skipIf(pgbouncerIsMissing)('behind PgBouncer in transaction mode', () =
   )
 
   it(`loses nothing while its sessions are ended and the pooler is restarted (seed ${seed})`, async () => {
-    const { url, sql, receiver } = await createScene()
-    const table = await createAuditTable(sql, variants[0], orgs)
-    const bouncer = await startPgBouncer(url)
-    const daemon = await startDaemon(bouncer.url, quick)
-    const id = await insertDestination(sql, {
-      url: receiver.url,
-      logTypes: [table.logType],
-      delivery: { batchSize: 20 },
-    })
-    const writing = new AbortController()
-    const written = writeAudit({
-      url,
-      table,
-      seed,
-      writers: 6,
-      signal: writing.signal,
-      orgs,
-      longestPauseMs: 100,
-    })
-    const ending = new AbortController()
-    const ended = terminateSessions(sql, 200, ending.signal)
-    await sql`SELECT pg_sleep(5)`
-    ending.abort()
-    expect(await ended).toBeGreaterThan(10)
+    let bouncer: PgBouncer | undefined
+    const daemonUrl = async (url: string) => {
+      bouncer = await startPgBouncer(url)
+      return bouncer.url
+    }
+    const { sql, daemon, terminate, finish } = await startTroubled({ seed, daemonUrl })
+    expect(await terminate(200, 5_000)).toBeGreaterThan(10)
     const terms = count(daemon, 'lease.acquired')
     await daemon.logged('database.recovered')
     const before = count(daemon, 'database.unavailable', 'state')
-    await bouncer.stop()
+    await bouncer?.stop()
     await sql`SELECT pg_sleep(2)`
-    await bouncer.start()
+    await bouncer?.start()
     await sql`SELECT pg_sleep(1)`
-    writing.abort()
-    await written
-    await settled(sql, id, null, table)
-    expect(await daemon.stop()).toBe(0)
-    expect(await account(sql, receiver.requests, null, { table })).toMatchObject(nothingWrong)
+    const { code, account } = await finish()
+    expect(code).toBe(0)
+    expect(account).toMatchObject(nothingWrong)
     expect(terms).toBeGreaterThan(0)
     expect(count(daemon, 'database.unavailable', 'state') - before).toBe(1)
     expect(errors(daemon)).toEqual([])

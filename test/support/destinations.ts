@@ -30,6 +30,14 @@ export interface StateRow {
   readonly last_success_at: Date | null
   readonly last_error: string | null
   readonly last_error_at: Date | null
+  /** A bigint, as the others of these. */
+  readonly lag_events: string | null
+  readonly lag_seconds: number | null
+  readonly lag_at: Date | null
+  readonly events_delivered: string
+  readonly events_skipped: string
+  readonly events_dead_lettered: string
+  readonly batches_delivered: string
 }
 
 export async function stateOf(sql: postgres.Sql, id: number): Promise<StateRow> {

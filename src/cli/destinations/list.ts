@@ -3,8 +3,9 @@ import { eq } from 'drizzle-orm'
 import type { Sql } from '../../db/client.ts'
 import { deliveryState, destinations } from '../../db/schema.ts'
 import { typed } from '../../db/typed.ts'
+import { maxEventsCounted } from '../../delivery/lag.ts'
 import { type AddCommand, writeJson, writeLine } from '../command.ts'
-import { formatAgo } from '../format.ts'
+import { formatAgo, formatCountOf, formatDuration } from '../format.ts'
 import { withSession } from '../session.ts'
 import { renderTable, type TableColumn, terminalWidth } from '../table.ts'
 
@@ -50,6 +51,13 @@ function select(sql: Sql, org: string | undefined) {
       lastSuccessAt: deliveryState.lastSuccessAt,
       lastError: deliveryState.lastError,
       lastErrorAt: deliveryState.lastErrorAt,
+      lagEvents: deliveryState.lagEvents,
+      lagSeconds: deliveryState.lagSeconds,
+      lagAt: deliveryState.lagAt,
+      eventsDelivered: deliveryState.eventsDelivered,
+      eventsSkipped: deliveryState.eventsSkipped,
+      eventsDeadLettered: deliveryState.eventsDeadLettered,
+      batchesDelivered: deliveryState.batchesDelivered,
     })
     .from(destinations)
     .innerJoin(deliveryState, eq(deliveryState.destinationId, destinations.id))
@@ -64,6 +72,7 @@ function columns(now: number): readonly TableColumn<Row>[] {
     { heading: 'TYPE', value: ({ type }) => type },
     { heading: 'LOG TYPES', value: ({ logTypes }) => logTypes.join(','), shrinks: true },
     { heading: 'STATUS', value: ({ status }) => status },
+    { heading: 'LAG', value: formatLag },
     { heading: 'LAST SUCCESS', value: ({ lastSuccessAt }) => formatAgo(lastSuccessAt, now) },
     {
       heading: 'LAST ERROR',
@@ -88,5 +97,20 @@ function toJson(row: Row) {
     last_success_at: row.lastSuccessAt,
     last_error: row.lastError,
     last_error_at: row.lastErrorAt,
+    lag_events: row.lagEvents,
+    lag_seconds: row.lagSeconds,
+    lag_at: row.lagAt,
+    events_delivered: row.eventsDelivered,
+    events_skipped: row.eventsSkipped,
+    events_dead_lettered: row.eventsDeadLettered,
+    batches_delivered: row.batchesDelivered,
   }
+}
+
+/** `120 events, 3 min`; nothing where it is not known. */
+function formatLag({ lagEvents, lagSeconds }: Row): string {
+  if (lagEvents === null) return ''
+  if (lagEvents === 0) return 'none'
+  const atLeast = lagEvents >= maxEventsCounted ? '≥ ' : ''
+  return `${atLeast}${formatCountOf(lagEvents, 'event')}, ${formatDuration((lagSeconds ?? 0) * 1_000)}`
 }

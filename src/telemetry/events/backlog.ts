@@ -1,6 +1,6 @@
 /** What was not delivered (I5: each has a row that says so, and one of these lines). */
 import { destination, notification } from './destination.ts'
-import { durationMs, instant, integer, oneOf, optional, ranges, text } from './field.ts'
+import { durationMs, error, instant, integer, oneOf, optional, ranges, text } from './field.ts'
 
 export const backlogEvents = {
   'backlog.abandoned': {
@@ -80,5 +80,13 @@ export const backlogEvents = {
       status: optional(integer('HTTP status, where there was an answer')),
       message: text('The reason as a sentence'),
     },
+  },
+  'lag.error': {
+    level: 'error',
+    message: 'How far destinations are behind could not be worked out.',
+    meaning:
+      'The lag in `delivery_state` stays what it was; delivery is not concerned. Said once until it succeeds.',
+    action: 'Follow `error.hint`; without one, report the line as a bug.',
+    fields: { error: error('What happened, with its causes') },
   },
 } as const

@@ -1,25 +1,14 @@
-import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
-import { createTestDatabase, whenDone } from '../../support/postgres.ts'
 import { pick, type Random, seedOf } from '../../support/random.ts'
-import { startReceiver } from '../../support/receiver.ts'
-import { startApplication, type Transaction } from '../../support/recipes/application.ts'
-import { arrived, eventsAt, exact, Ledger, type Written } from '../../support/recipes/ledger.ts'
-import { Page } from '../../support/recipes/page.ts'
+import type { Transaction } from '../../support/recipes/application.ts'
+import { arrived, eventsAt, exact, type Written } from '../../support/recipes/ledger.ts'
+import { openRecipe, recipeTimeoutMs } from '../../support/recipes/scene.ts'
 
-/** A page runs a dozen commands, each a process of its own. */
-const timeoutMs = 240_000
 const seed = seedOf()
-const schema = readFileSync(new URL('../../support/recipes/monthly.sql', import.meta.url), 'utf8')
 
 it(
   `follows the page while months come and go under the daemon (seed ${seed})`,
   async () => {
-    const { url, sql } = await createTestDatabase({ empty: true })
-    const receiver = await startReceiver()
-    whenDone(() => receiver.close())
-    await sql.unsafe(schema)
-    const ledger = new Ledger()
     /** The application's clock: months go by in seconds. */
     let month = '2026-01'
     const writing: Transaction = async (tx, { random, pause }) => {
@@ -29,21 +18,20 @@ it(
       if (leaf && random() < 0.5) written.push(...(await insert(tx, leaf, rowsOf(month, random))))
       return written
     }
-    const application = startApplication({ url, ledger, seed, processes: 5, transaction: writing })
+    const recipe = await openRecipe({
+      page: 'monthly-partitions.md',
+      schema: 'monthly.sql',
+      seed,
+      processes: 5,
+      transaction: writing,
+      org: 'acme',
+    })
+    const { sql, receiver, ledger, application, page, addDestination, arrive } = recipe
     await application.committed(30)
 
-    const page = new Page({
-      path: 'recipes/monthly-partitions.md',
-      sql,
-      env: { DATABASE_URL: url, SPILLWAY_INTER_BATCH_DELAY_MS: '0', SPILLWAY_BACKOFF_SCHEDULE_MS: '100' },
-      replace: { 'https://siem.example.com': receiver.url },
-    })
     await page.followTo('indisvalid')
     expect((await page.step()).rows).toEqual([{ relname: 'audit_events_org', indisvalid: true }])
-    await page.followTo('INSERT INTO spillway.destinations')
-    const began = performance.now()
-    await page.step()
-    const made = { began, ended: performance.now() }
+    const made = await addDestination()
     await page.followTo('CREATE TABLE audit_events_2026_03')
     for (const next of ['2026-02', '2026-03', '2026-04']) {
       if (next !== '2026-02') await page.step()
@@ -65,18 +53,6 @@ it(
           ['globex', 'acme'].map((org) => rowOf('2026-04', org, random)),
         ),
       )
-    const arrive = async (rows: readonly Written[]) => {
-      await arrived(
-        receiver,
-        '/operations',
-        rows.map(({ id }) => id),
-      )
-      await arrived(
-        receiver,
-        '/acme',
-        rows.filter(({ org_id }) => org_id === 'acme').map(({ id }) => id),
-      )
-    }
     await arrive(await writeLast())
 
     expect(ledger.account(eventsAt(receiver.requests, '/operations'), null)).toEqual(exact)
@@ -108,7 +84,7 @@ it(
     await page.finish()
     await page.daemon.stop()
   },
-  timeoutMs,
+  recipeTimeoutMs,
 )
 
 /** Leaves that take rows of any tenant. */

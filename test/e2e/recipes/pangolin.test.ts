@@ -1,46 +1,36 @@
-import { readFileSync } from 'node:fs'
 import type postgres from 'postgres'
 import { expect, it } from 'vitest'
-import { createTestDatabase, whenDone } from '../../support/postgres.ts'
 import { pick, type Random, seedOf } from '../../support/random.ts'
-import { startReceiver } from '../../support/receiver.ts'
-import { startApplication, type Transaction } from '../../support/recipes/application.ts'
-import { arrived, eventsAt, exact, Ledger, type Written } from '../../support/recipes/ledger.ts'
-import { Page } from '../../support/recipes/page.ts'
+import type { Transaction } from '../../support/recipes/application.ts'
+import { arrived, eventsAt, exact, type Written } from '../../support/recipes/ledger.ts'
+import { openRecipe, recipeTimeoutMs } from '../../support/recipes/scene.ts'
 
-/** A page runs a dozen commands, each a process of its own. */
-const timeoutMs = 240_000
 const seed = seedOf()
 const now = Math.floor(Date.now() / 1_000)
 const day = 86_400
-const schema = readFileSync(new URL('../../support/recipes/pangolin.sql', import.meta.url), 'utf8')
 const logTypes = ['request', 'action', 'access', 'connection'] as const
 type LogType = (typeof logTypes)[number]
 
 it(
   `follows the page while Pangolin writes, deletes and cascades: nothing lost, nothing twice (seed ${seed})`,
   async () => {
-    const { url, sql } = await createTestDatabase({ empty: true })
-    const receiver = await startReceiver()
-    whenDone(() => receiver.close())
-    await sql.unsafe(schema)
-    await sql`INSERT INTO "orgs" VALUES ('acme', 'Acme'), ('globex', 'Globex')`
-    await sql`INSERT INTO "user" VALUES ('ada'), ('leaver')`
-    const ledger = new Ledger()
-    const pangolin = startApplication({ url, ledger, seed, processes: 6, transaction: flush(now) })
+    const recipe = await openRecipe({
+      page: 'pangolin.md',
+      schema: 'pangolin.sql',
+      prepare: async (sql) => {
+        await sql`INSERT INTO "orgs" VALUES ('acme', 'Acme'), ('globex', 'Globex')`
+        await sql`INSERT INTO "user" VALUES ('ada'), ('leaver')`
+      },
+      seed,
+      processes: 6,
+      transaction: flush(now),
+      org: 'acme',
+    })
+    const { sql, receiver, ledger, application: pangolin, page, addDestination, arrive } = recipe
     const old = await pangolin.write(oldRows(now - 8 * day))
     await pangolin.committed(50)
 
-    const page = new Page({
-      path: 'recipes/pangolin.md',
-      sql,
-      env: { DATABASE_URL: url, SPILLWAY_INTER_BATCH_DELAY_MS: '0', SPILLWAY_BACKOFF_SCHEDULE_MS: '100' },
-      replace: { 'https://siem.example.com': receiver.url },
-    })
-    await page.followTo('INSERT INTO spillway.destinations')
-    const began = performance.now()
-    await page.step()
-    const made = { began, ended: performance.now() }
+    const made = await addDestination()
     await page.followTo('skipped_ranges')
     await arrived(
       receiver,
@@ -54,16 +44,7 @@ it(
     await pangolin.committed(50)
     await pangolin.stop()
     const last = await pangolin.write(lastRows(now))
-    await arrived(
-      receiver,
-      '/acme',
-      last.filter(({ org_id }) => org_id === 'acme').map(({ id }) => id),
-    )
-    await arrived(
-      receiver,
-      '/operations',
-      last.map(({ id }) => id),
-    )
+    await arrive(last)
 
     expect(ledger.account(eventsAt(receiver.requests, '/operations'), null)).toEqual(exact)
     expect(ledger.account(eventsAt(receiver.requests, '/acme'), 'acme', made)).toEqual(exact)
@@ -96,7 +77,7 @@ it(
     await page.finish()
     await page.daemon.stop()
   },
-  timeoutMs,
+  recipeTimeoutMs,
 )
 
 /** What a process has gathered, written in one transaction of several inserts. */

@@ -1,55 +1,34 @@
-import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
-import { createTestDatabase, whenDone } from '../../support/postgres.ts'
 import { pick, type Random, seeded, seedOf } from '../../support/random.ts'
-import { startReceiver } from '../../support/receiver.ts'
-import { startApplication, type Transaction } from '../../support/recipes/application.ts'
-import { arrived, eventsAt, exact, Ledger, type Written } from '../../support/recipes/ledger.ts'
-import { Page } from '../../support/recipes/page.ts'
+import type { Transaction } from '../../support/recipes/application.ts'
+import { arrived, eventsAt, exact, type Written } from '../../support/recipes/ledger.ts'
+import { openRecipe, recipeTimeoutMs } from '../../support/recipes/scene.ts'
 
-/** A page runs a dozen commands, each a process of its own. */
-const timeoutMs = 240_000
 const seed = seedOf()
-const schema = readFileSync(new URL('../../support/recipes/prisma.sql', import.meta.url), 'utf8')
 const acme = 'cm7org0acme'
 const globex = 'cm7org0globex'
 
 it(
   `follows the page while Prisma writes rows with cuid keys (seed ${seed})`,
   async () => {
-    const { url, sql } = await createTestDatabase({ empty: true })
-    const receiver = await startReceiver()
-    whenDone(() => receiver.close())
-    await sql.unsafe(schema)
-    await sql`INSERT INTO "Organization" VALUES (${acme}, 'Acme'), (${globex}, 'Globex')`
-    const ledger = new Ledger()
-    const prisma = startApplication({ url, ledger, seed, processes: 5, transaction: interactive })
+    const recipe = await openRecipe({
+      page: 'prisma.md',
+      schema: 'prisma.sql',
+      prepare: (sql) => sql`INSERT INTO "Organization" VALUES (${acme}, 'Acme'), (${globex}, 'Globex')`,
+      seed,
+      processes: 5,
+      transaction: interactive,
+      org: acme,
+    })
+    const { sql, receiver, ledger, application: prisma, page, addDestination, arrive } = recipe
     await prisma.committed(30)
 
-    const page = new Page({
-      path: 'recipes/prisma.md',
-      sql,
-      env: { DATABASE_URL: url, SPILLWAY_INTER_BATCH_DELAY_MS: '0', SPILLWAY_BACKOFF_SCHEDULE_MS: '100' },
-      replace: { 'https://siem.example.com': receiver.url },
-    })
-    await page.followTo('INSERT INTO spillway.destinations')
-    const began = performance.now()
-    await page.step()
-    const made = { began, ended: performance.now() }
+    const made = await addDestination()
     await page.followTo('skipped_ranges')
     await prisma.committed(50)
     await prisma.stop()
     const last = await prisma.write((tx, { random }) => insert(tx, [log(acme, random), log(globex, random)]))
-    await arrived(
-      receiver,
-      '/operations',
-      last.map(({ id }) => id),
-    )
-    await arrived(
-      receiver,
-      '/acme',
-      last.filter(({ org_id }) => org_id === acme).map(({ id }) => id),
-    )
+    await arrive(last)
 
     expect(ledger.account(eventsAt(receiver.requests, '/operations'), null)).toEqual(exact)
     expect(ledger.account(eventsAt(receiver.requests, '/acme'), acme, made)).toEqual(exact)
@@ -81,7 +60,7 @@ it(
     await page.finish()
     await page.daemon.stop()
   },
-  timeoutMs,
+  recipeTimeoutMs,
 )
 
 /** An interactive transaction: a row, something else, then `createMany`. */

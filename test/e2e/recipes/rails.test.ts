@@ -1,39 +1,28 @@
-import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
-import { createTestDatabase, whenDone } from '../../support/postgres.ts'
 import { pick, seedOf } from '../../support/random.ts'
-import { startReceiver } from '../../support/receiver.ts'
-import { startApplication, type Transaction } from '../../support/recipes/application.ts'
-import { arrived, eventsAt, exact, Ledger, type Written } from '../../support/recipes/ledger.ts'
-import { Page } from '../../support/recipes/page.ts'
+import type { Transaction } from '../../support/recipes/application.ts'
+import { arrived, eventsAt, exact, type Written } from '../../support/recipes/ledger.ts'
+import { openRecipe, recipeTimeoutMs } from '../../support/recipes/scene.ts'
 
-/** A page runs a dozen commands, each a process of its own. */
-const timeoutMs = 240_000
 const seed = seedOf()
-const schema = readFileSync(new URL('../../support/recipes/rails.sql', import.meta.url), 'utf8')
 
 it(
   `follows the page while Rails writes audits in its requests' transactions (seed ${seed})`,
   async () => {
-    const { url, sql } = await createTestDatabase({ empty: true })
-    const receiver = await startReceiver()
-    whenDone(() => receiver.close())
-    await sql.unsafe(schema)
-    await sql`INSERT INTO accounts SELECT n, 'account', now(), now() FROM unnest(ARRAY[7, 42, 420]) n`
-    const ledger = new Ledger()
-    const rails = startApplication({ url, ledger, seed, processes: 5, transaction: request })
+    const recipe = await openRecipe({
+      page: 'rails.md',
+      schema: 'rails.sql',
+      prepare: (sql) =>
+        sql`INSERT INTO accounts SELECT n, 'account', now(), now() FROM unnest(ARRAY[7, 42, 420]) n`,
+      seed,
+      processes: 5,
+      transaction: request,
+      org: '42',
+    })
+    const { sql, receiver, ledger, application: rails, page, addDestination, arrive } = recipe
     await rails.committed(30)
 
-    const page = new Page({
-      path: 'recipes/rails.md',
-      sql,
-      env: { DATABASE_URL: url, SPILLWAY_INTER_BATCH_DELAY_MS: '0', SPILLWAY_BACKOFF_SCHEDULE_MS: '100' },
-      replace: { 'https://siem.example.com': receiver.url },
-    })
-    await page.followTo('INSERT INTO spillway.destinations')
-    const began = performance.now()
-    await page.step()
-    const made = { began, ended: performance.now() }
+    const made = await addDestination()
     await page.followTo('skipped_ranges')
     await rails.committed(50)
     await rails.stop()
@@ -42,16 +31,7 @@ it(
       for (const account of [7, 42]) rows.push(...(await insert(tx, [audit(account)])))
       return rows
     })
-    await arrived(
-      receiver,
-      '/operations',
-      last.map(({ id }) => id),
-    )
-    await arrived(
-      receiver,
-      '/acme',
-      last.filter(({ org_id }) => org_id === '42').map(({ id }) => id),
-    )
+    await arrive(last)
 
     const everything = eventsAt(receiver.requests, '/operations')
     expect(ledger.account(everything, null)).toEqual(exact)
@@ -75,7 +55,7 @@ it(
     await page.finish()
     await page.daemon.stop()
   },
-  timeoutMs,
+  recipeTimeoutMs,
 )
 
 /** Business first, audits along the way, and one more at the end: ids are drawn long before the commit. */

@@ -149,13 +149,15 @@ describe('destinations list', () => {
     const id = await add('listed', 'https://listed.example/path')
     await sql`
       UPDATE spillway.delivery_state SET status = 'backing_off', consecutive_failures = 3,
-        last_success_at = now() - interval '90 s', last_error = 'The receiver answered 503.', last_error_at = now()
+        last_success_at = now() - interval '90 s', last_error = 'The receiver answered 503.', last_error_at = now(),
+        lag_events = 1200, lag_seconds = 190.5, lag_at = now(),
+        events_delivered = 70, events_skipped = 5, events_dead_lettered = 2, batches_delivered = 3
       WHERE destination_id = ${id}`
     const ran = await run(['list'])
     expect(ran).toMatchObject({ code: 0, stderr: '' })
-    expect(ran.stdout).toMatch(/ID +ORG +NAME +TYPE +LOG TYPES +STATUS +LAST SUCCESS +LAST ERROR/)
+    expect(ran.stdout).toMatch(/ID +ORG +NAME +TYPE +LOG TYPES +STATUS +LAG +LAST SUCCESS +LAST ERROR/)
     expect(ran.stdout).toMatch(
-      /acme +listed +http +request,action +backing_off +1 min ago +just now: The receiver answered 503\./,
+      /acme +listed +http +request,action +backing_off +1,200 events, 3 min +1 min ago +just now: The receiver answered 503\./,
     )
     const json = await run(['list', '--json'])
     expect(JSON.parse(json.stdout)).toContainEqual({
@@ -171,11 +173,32 @@ describe('destinations list', () => {
       last_success_at: expect.any(String),
       last_error: 'The receiver answered 503.',
       last_error_at: expect.any(String),
+      lag_events: 1200,
+      lag_seconds: 190.5,
+      lag_at: expect.any(String),
+      events_delivered: 70,
+      events_skipped: 5,
+      events_dead_lettered: 2,
+      batches_delivered: 3,
     })
     for (const { stdout } of [ran, json]) {
       expect(stdout).not.toContain('top-s3cret')
       expect(stdout).not.toContain('listed.example')
     }
+  })
+
+  test.each([
+    [10_000, '≥ 10,000 events, 2 h'],
+    [1, ' 1 event, 2 h'],
+    [0, ' none '],
+    [null, ' active '],
+  ])('says of a lag of %j what is known of it', async (events, expected) => {
+    const org = `lag ${events}`
+    const id = await add('behind', 'https://example.com', '--org', org)
+    await sql`
+      UPDATE spillway.delivery_state SET lag_events = ${events}, lag_seconds = ${events && 7_200.25}
+      WHERE destination_id = ${id}`
+    expect((await run(['list', '--org', org])).stdout).toContain(expected)
   })
 
   test('shows one org alone, without the destinations for all orgs', async () => {

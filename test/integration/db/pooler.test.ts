@@ -94,7 +94,7 @@ describe.skipIf(pgbouncerIsMissing)('behind PgBouncer in transaction mode', () =
         const reader = await readerOf(sql, definition)
         const range = { after: '0', upTo: '9' }
         const limit = { rows: 10, bytes: 1_000_000 }
-        return [await reader.readPage({ orgId: 'acme' }, range, limit), await reader.orgs(range)]
+        return [await reader.readPage({ orgId: 'acme' }, range, limit), await reader.newRows(range)]
       }
       const direct = await read(ending(connectSource(url, pool)))
       expect(direct[0]).toMatchObject({ rows: [{ position: '1' }] })

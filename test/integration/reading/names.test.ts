@@ -78,10 +78,12 @@ describe('a table, its schema and its columns may be called', () => {
       const server = await sql.unsafe(`SELECT to_json("the row")::text AS row FROM ${relation} "the row"`)
       expect(Object.keys(data)).toEqual(Object.keys(JSON.parse(server[0]?.row)))
       expect(await reader.count({ orgId: 'o' }, everything)).toBe(1)
-      expect(await reader.orgs(everything)).toEqual(new Set(['o']))
+      expect(await reader.newRows(everything)).toEqual({ orgs: new Map([['o', '1']]), first: '1' })
       expect(await reader.before('2025-01-01Z')).toBe('0')
       expect(await reader.beginning()).toBe('0')
-      expect(await reader.due([{ scope: { orgId: 'o' }, position: '0' }], '9')).toEqual([0])
+      expect(await reader.due([{ scope: { orgId: 'o' }, position: '0' }], '9')).toEqual(
+        new Map([[0, undefined]]),
+      )
       await sql.unsafe(`DROP SCHEMA ${schema} CASCADE`)
     }
   })

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import type { Reader, Scope } from '../../../src/sources/reader.ts'
+import type { Reader } from '../../../src/sources/reader.ts'
+import type { Scope } from '../../../src/sources/selection.ts'
 import { createTestDatabase, whenDone } from '../../support/postgres.ts'
 import { needsPostgres } from '../../support/server-version.ts'
 import { freshTable, readerOf, sourcePool } from './watching.ts'
@@ -147,7 +148,7 @@ describe('pages', () => {
 })
 
 describe('cursors that are due', () => {
-  test('are those with a row of theirs between them and the horizon', async () => {
+  test('are those with a row of theirs between them and the horizon, which is named', async () => {
     const { insert, reader } = await setUp()
     await insert(`(org_id) VALUES ('a'), ('b'), ('a'), ('c')`)
     const cursor = (orgId: string | null, position: string) => ({ scope: { orgId }, position })
@@ -160,8 +161,13 @@ describe('cursors that are due', () => {
       cursor(null, '3'),
       cursor(null, '2'),
     ]
-    expect((await (await reader()).due(cursors, '3')).sort()).toEqual([0, 2, 6])
-    expect(await (await reader()).due([], '3')).toEqual([])
+    const due = new Map([
+      [0, '1'],
+      [2, '2'],
+      [6, '3'],
+    ])
+    expect(await (await reader()).due(cursors, '3')).toEqual(due)
+    expect(await (await reader()).due([], '3')).toEqual(new Map())
   })
 })
 

@@ -1,6 +1,6 @@
 import postgres from 'postgres'
 import { describe, expect, test } from 'vitest'
-import type { Scope } from '../../../src/sources/reader.ts'
+import type { Scope } from '../../../src/sources/selection.ts'
 import { createTestDatabase, whenDone } from '../../support/postgres.ts'
 import { freshTable, readerOf, sourcePool } from './watching.ts'
 
@@ -51,7 +51,9 @@ describe('an org’s scope', () => {
     expect(page.rows.map(({ position }) => position)).toEqual(expected)
     expect(await one.count({ orgId }, range)).toBe(expected.length)
     const due = await one.due([{ scope: { orgId }, position: '0' }], '8')
-    expect(due).toEqual(expected.length > 0 ? [0] : [])
+    expect([...due]).toEqual(expected[0] === undefined ? [] : [[0, expected[0]]])
+    const there = await one.newRows(range)
+    expect(orgId === null ? there?.first : there?.orgs?.get(orgId)).toBe(expected[0])
   })
 
   test('names the org on the event as the row has it', async () => {
@@ -68,9 +70,10 @@ describe('an org’s scope', () => {
     const range = { after: '0', upTo: '1' }
     expect((await reader.readPage({ orgId: 'a' }, range, { rows: 9, bytes: 9 })).rows).toEqual([])
     expect(await reader.count({ orgId: 'a' }, range)).toBe(0)
-    expect(await reader.due([{ scope: { orgId: 'a' }, position: '0' }], '1')).toEqual([])
+    expect(await reader.due([{ scope: { orgId: 'a' }, position: '0' }], '1')).toEqual(new Map())
     expect((await reader.readPage(all, range, { rows: 9, bytes: 9 })).rows).toHaveLength(1)
-    expect(await reader.orgs(range)).toBeUndefined()
+    expect(await reader.newRows(range)).toEqual({ orgs: undefined, first: '1' })
+    expect(await reader.newRows({ after: '1', upTo: '5' })).toBeNull()
   })
 
   const id = '0b9c1d3e-0000-4000-8000-00000000000a'
@@ -97,8 +100,13 @@ describe('an org’s scope', () => {
         expect(await one.count({ orgId }, range)).toBe(0)
       }
       const cursors = [...others, own].map((orgId) => ({ scope: { orgId }, position: '0' }))
-      expect(await one.due(cursors, '2')).toEqual([others.length])
-      expect(await one.orgs(range)).toEqual(new Set([own, null]))
+      expect(await one.due(cursors, '2')).toEqual(new Map([[others.length, '1']]))
+      const orgs = new Map([
+        [own, '1'],
+        [null, '2'],
+      ])
+      expect(await one.newRows(range)).toEqual({ orgs, first: '1' })
+      expect(await one.newRows({ after: '2', upTo: '5' })).toBeNull()
     },
   )
 })

@@ -21,6 +21,8 @@ export interface KeeperOptions {
   readonly table: AuditTable
   readonly seed: number
   readonly orgs: readonly (string | null)[]
+  /** Leaves nothing that has been delivered, as a table that is used as a queue does. */
+  readonly isThorough: boolean
   /** Ids of the rows that have arrived everywhere. */
   readonly delivered: () => ReadonlySet<string>
   readonly signal: AbortSignal
@@ -58,7 +60,8 @@ export async function keepHouse(options: KeeperOptions): Promise<() => Promise<v
   }
 
   while (!signal.aborted) {
-    await tried('delete', (tx) => deleteSome(tx, options, random))
+    const isAll = options.isThorough && random() < 0.8
+    await tried('delete', (tx) => (isAll ? deleteAll(tx, options) : deleteSome(tx, options, random)))
     if (table.variant.partitioned) {
       if (passing.length < mostPassing && random() < 0.3) {
         const next = year++
@@ -69,11 +72,20 @@ export async function keepHouse(options: KeeperOptions): Promise<() => Promise<v
       }
       if (random() < 0.2) await detachOldest()
     }
-    await delay(50 + random() * 200)
+    // A thorough one means to come between a wake-up and the page that it asks for.
+    await delay(options.isThorough ? random() * 10 : 50 + random() * 200)
   }
   return async () => {
     for (let left = passing.length; left > 0; left--) await detachOldest()
   }
+}
+
+async function deleteAll(tx: postgres.TransactionSql, { table, delivered }: KeeperOptions): Promise<void> {
+  const there = await tx.unsafe<{ id: string }[]>(`SELECT id::text FROM ${table.relation}`)
+  const sent = delivered()
+  const all = there.flatMap(({ id }) => (sent.has(id) ? [id] : []))
+  if (all.length === 0) throw new RolledBack()
+  await removeRows(tx, table, all)
 }
 
 /** Deletes up to thirty, of which a fifth comes to nothing. */

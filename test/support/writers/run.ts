@@ -24,6 +24,8 @@ export interface RunOptions {
   readonly soakMs?: number
   /** Of the requests: taken and answered by resetting the connection. */
   readonly droppedShare?: number
+  /** The housekeeper leaves nothing that has been delivered. */
+  readonly hasThoroughKeeper?: boolean
   /** For the daemon's process. */
   readonly env?: Readonly<Record<string, string>>
 }
@@ -59,7 +61,7 @@ interface Endpoint {
 }
 
 export async function runWriters(options: RunOptions): Promise<Run> {
-  const { variant, seed, soakMs = 0, droppedShare = 0 } = options
+  const { variant, seed, soakMs = 0, droppedShare = 0, hasThoroughKeeper = false } = options
   const { url, sql } = await createTestDatabase()
   let stage = 'beginning'
   whenDone(async () => {
@@ -94,6 +96,7 @@ export async function runWriters(options: RunOptions): Promise<Run> {
     table,
     seed,
     orgs,
+    isThorough: hasThoroughKeeper,
     delivered: () => arrivedEverywhere(endpoints),
     signal: written.signal,
     onDone: (deed) => deeds.add(deed),

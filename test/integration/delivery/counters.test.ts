@@ -1,0 +1,103 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { DeadLetter, SkippedRange } from '../../../src/delivery/batch.ts'
+import { type CursorMove, DeliveryStore } from '../../../src/delivery/store.ts'
+import { createTestDatabase } from '../../support/postgres.ts'
+import { makeSource, type OwnSource, stateOf } from '../schema/rows.ts'
+
+const database = await createTestDatabase()
+const { sql } = database
+const store = new DeliveryStore(sql)
+let source: OwnSource
+let id: number
+let life: string
+
+beforeEach(async () => {
+  source = await makeSource(database)
+  id = await source.destination()
+  life = (await store.load([id])).get(id)?.cursors.get(source.logType)?.life ?? ''
+})
+
+const move = (changes: Partial<CursorMove>): CursorMove => ({
+  destinationId: id,
+  logType: source.logType,
+  life,
+  from: '0',
+  fromFrozen: [],
+  to: '10',
+  frozen: [],
+  skipped: [],
+  deadLetters: [],
+  accepted: 0,
+  durable: false,
+  ...changes,
+})
+
+const counters = async () => {
+  const row = await stateOf(sql, id)
+  return [row?.events_delivered, row?.events_skipped, row?.events_dead_lettered, row?.batches_delivered].map(
+    Number,
+  )
+}
+
+const range = (count: number | undefined): SkippedRange => ({ from: '0', to: '5', count, reason: 'test' })
+const letter = (eventId: string): DeadLetter => ({
+  position: '6',
+  eventId,
+  code: 'event_too_large',
+  message: 'too large',
+})
+
+describe('the write that moves a cursor counts', () => {
+  test('what was delivered, skipped and dead-lettered, over several batches', async () => {
+    await store.move(move({ accepted: 7, skipped: [range(2)], deadLetters: [letter('a')] }))
+    await store.move(move({ from: '10', to: '13', accepted: 3 }))
+    expect(await counters()).toEqual([10, 2, 1, 2])
+  })
+
+  test('what was not delivered of a batch of which nothing was, and the destination is none the better for it', async () => {
+    await sql`
+      UPDATE spillway.delivery_state SET status = 'backing_off', consecutive_failures = 3 WHERE destination_id = ${id}`
+    await store.move(move({ skipped: [range(4), range(undefined)], deadLetters: [letter('a'), letter('b')] }))
+    expect(await counters()).toEqual([0, 4, 2, 0])
+    expect(await stateOf(sql, id)).toMatchObject({
+      status: 'backing_off',
+      consecutive_failures: 3,
+      last_success_at: null,
+    })
+  })
+
+  test('nothing twice when it is repeated, because its answer was lost', async () => {
+    const settling = move({ accepted: 7, skipped: [range(2)], deadLetters: [letter('a')] })
+    await store.move(settling)
+    await store.move(settling)
+    expect(await counters()).toEqual([7, 2, 1, 1])
+  })
+
+  test('nothing when the cursor is somewhere else', async () => {
+    await expect(store.move(move({ from: '4', accepted: 7 }))).rejects.toThrow('stands at 0')
+    expect(await counters()).toEqual([0, 0, 0, 0])
+  })
+
+  test('nothing when it freezes only', async () => {
+    const [before] = await sql`SELECT xmin::text FROM spillway.delivery_state WHERE destination_id = ${id}`
+    await store.move(move({ to: '0', frozen: ['10'] }))
+    const [after] = await sql`SELECT xmin::text FROM spillway.delivery_state WHERE destination_id = ${id}`
+    expect(after).toEqual(before)
+  })
+})
+
+test('figures of a lag that are there already are not written again', async () => {
+  const lag = { destinationId: id, events: 12, seconds: 3.5 }
+  await store.saveLags([lag])
+  expect(await stateOf(sql, id)).toMatchObject({
+    lag_events: '12',
+    lag_seconds: 3.5,
+    lag_at: expect.any(Date),
+  })
+  const [before] = await sql`SELECT xmin::text FROM spillway.delivery_state WHERE destination_id = ${id}`
+  await store.saveLags([lag, { destinationId: 999_999, events: 1, seconds: 1 }])
+  const [after] = await sql`SELECT xmin::text FROM spillway.delivery_state WHERE destination_id = ${id}`
+  expect(after).toEqual(before)
+  await store.saveLags([{ destinationId: id, events: null, seconds: null }])
+  expect(await stateOf(sql, id)).toMatchObject({ lag_events: null, lag_seconds: null })
+})
