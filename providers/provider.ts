@@ -128,6 +128,8 @@ export interface HttpRequest {
   readonly url: URL
   readonly headers: Readonly<Record<string, string>>
   readonly body?: Uint8Array | string
+  /** PEM. `ca` stands in for the authorities of the system; `cert` and `key` come together. */
+  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string }
   /** From the start of the connection to the end of the answer. */
   readonly timeoutMs: number
 }
@@ -161,6 +163,25 @@ export interface HttpClient {
   request(request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer>
 }
 
+/** A place in a config: `['auth', 'token']`, `['signing', 'secrets', 0]`. */
+export type ConfigPath = readonly (string | number)[]
+
+/** An address may be told to people and may be a secret; a credential is always one. */
+export type SecretKind = 'credential' | 'address'
+
+/** Opens what may be written into a destination's secret fields: text, a reference, a ciphertext. */
+export interface Secrets {
+  /**
+   * What a secret field comes to, or what is wrong with it, without any part of its value. Called once for each
+   * secret field that is there. What has none of the known forms comes back as it is.
+   */
+  reveal(
+    written: unknown,
+    at: ConfigPath,
+    kind: SecretKind,
+  ): { readonly value: unknown } | { readonly problem: string }
+}
+
 export interface SenderDeps {
   readonly http: HttpClient
   /** Epoch milliseconds. */
@@ -181,7 +202,7 @@ export interface Sender {
 export interface Provider<C> {
   readonly type: string
   /** Throws `DestinationConfigError`, which names every bad field at once. */
-  parseConfig(raw: unknown): C
+  parseConfig(raw: unknown, secrets: Secrets): C
   limits(config: C): Limits
   framing(config: C): Framing
   /** Called once per event. Pure: the same event and config give the same text. */
@@ -201,14 +222,14 @@ export interface Configured {
 export interface DestinationType {
   readonly type: string
   /** Throws `DestinationConfigError`. */
-  configure(rawConfig: unknown): Configured
+  configure(rawConfig: unknown, secrets: Secrets): Configured
 }
 
 export function destinationType<C>(provider: Provider<C>): DestinationType {
   return {
     type: provider.type,
-    configure(rawConfig) {
-      const config = provider.parseConfig(rawConfig)
+    configure(rawConfig, secrets) {
+      const config = provider.parseConfig(rawConfig, secrets)
       return {
         limits: provider.limits(config),
         framing: provider.framing(config),

@@ -4,6 +4,8 @@
  */
 import { isIP } from 'node:net'
 import type { FieldProblem } from '../providers/provider.ts'
+import type { SecretKey } from './destinations/sealing.ts'
+import { secretVariables } from './destinations/secrets.ts'
 import { ConfigError } from './errors.ts'
 
 export interface Config {
@@ -23,6 +25,8 @@ export interface Config {
   readonly egressAllow: EgressAllow
   /** The first one encrypts; all of them decrypt. */
   readonly secretKeys: readonly SecretKey[]
+  /** `SPILLWAY_SECRET_<NAME>` by `<NAME>`: what configs of destinations may refer to. As written, untrimmed. */
+  readonly secretVariables: ReadonlyMap<string, string>
   readonly httpHost: string
   /** 0 lets the system choose. */
   readonly httpPort: number
@@ -44,12 +48,6 @@ interface Cidr {
   readonly address: string
   readonly prefix: number
   readonly family: 'ipv4' | 'ipv6'
-}
-
-interface SecretKey {
-  readonly id: string
-  /** 32 bytes: AES-256. */
-  readonly key: Uint8Array
 }
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
@@ -101,6 +99,7 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
     requestTimeoutMs: integer('SPILLWAY_REQUEST_TIMEOUT_MS', 30_000, 1, 60 * MINUTE),
     egressAllow: parsed('SPILLWAY_EGRESS_ALLOW', { cidrs: [], hosts: [] }, parseEgress),
     secretKeys: parsed<readonly SecretKey[]>('SPILLWAY_SECRET_KEYS', [], parseSecretKeys),
+    secretVariables: secretVariables(env),
     httpHost: parsed('SPILLWAY_HTTP_HOST', '127.0.0.1', parseHost),
     httpPort: integer('SPILLWAY_HTTP_PORT', 8787, 0, 65_535),
     apiToken: text('SPILLWAY_API_TOKEN'),

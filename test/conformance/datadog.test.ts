@@ -5,7 +5,7 @@ import { destinationType } from '../../providers/provider.ts'
 import { createHttpClient } from '../../src/egress/http-client.ts'
 import { type DatadogIntake, datadogIntake } from '../support/fakes/datadog.ts'
 import { type Receiver, startReceiver } from '../support/receiver.ts'
-import { batchOf, deps, event, hostileEvents, now } from './fixture.ts'
+import { batchOf, deps, event, hostileEvents, now, plain } from './fixture.ts'
 import { conformance } from './suite.ts'
 
 const apiKey = '0f4bd2f0c1a94c1d9e3a5b7c8d6e1f20'
@@ -97,7 +97,10 @@ describe('datadog: what arrives', () => {
     const intake = datadogIntake(apiKey)
     receiver.always({ choose: intake.answer })
     try {
-      const configured = destinationType(datadog).configure({ apiKey, endpoint: receiver.url, ...config })
+      const configured = destinationType(datadog).configure(
+        { apiKey, endpoint: receiver.url, ...config },
+        plain,
+      )
       const batch = batchOf(configured, [event(4), ...hostileEvents])
       await configured.open(deps(http)).send(batch, new AbortController().signal)
       return { logs: intake.logs, requests: receiver.requests }
@@ -129,7 +132,7 @@ describe('datadog: what arrives', () => {
       const receiver = await startReceiver()
       const http = createHttpClient()
       const config = { apiKey, endpoint: `${receiver.url}/dd${suffix}` }
-      const configured = destinationType(datadog).configure(config)
+      const configured = destinationType(datadog).configure(config, plain)
       await configured.open(deps(http)).send(batchOf(configured, [event(1)]), new AbortController().signal)
       expect(receiver.requests[0]?.path).toBe('/dd/api/v2/logs')
       await http.close()

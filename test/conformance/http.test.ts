@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { destinationTypes } from '../../providers/index.ts'
 import { createHttpClient } from '../../src/egress/http-client.ts'
 import { type ReceivedRequest, startReceiver } from '../support/receiver.ts'
-import { batchOf, deps, event, type Fixture, now } from './fixture.ts'
+import { batchOf, deps, event, type Fixture, now, plain } from './fixture.ts'
 import { conformance } from './suite.ts'
 
 const token = 'tok-5b1f0c9e'
@@ -79,7 +79,7 @@ conformance({
 function configure(config: Record<string, unknown>) {
   const type = destinationTypes.find((one) => one.type === 'http')
   if (type === undefined) throw new Error('there is no http')
-  return type.configure(config)
+  return type.configure(config, plain)
 }
 
 async function exchange(config: Record<string, unknown>, replies: readonly number[], events = 3) {

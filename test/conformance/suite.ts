@@ -22,7 +22,7 @@ import {
   redirect,
   startReceiver,
 } from '../support/receiver.ts'
-import { batchOf, deps, event, type Fixture, framedBytes, hostileEvents, now } from './fixture.ts'
+import { batchOf, deps, event, type Fixture, framedBytes, hostileEvents, now, plain } from './fixture.ts'
 
 export function conformance(fixture: Fixture): void {
   describe(`${fixture.type}: ${fixture.name}`, () => {
@@ -43,7 +43,7 @@ export function conformance(fixture: Fixture): void {
     function configure(url: string, changes: Record<string, unknown> = {}): Configured {
       const type = destinationTypes.find((one) => one.type === fixture.type)
       if (type === undefined) throw new Error(`${fixture.type} is not in providers/index.ts`)
-      return type.configure({ ...fixture.config(url), ...changes })
+      return type.configure({ ...fixture.config(url), ...changes }, plain)
     }
 
     async function send(
@@ -226,7 +226,7 @@ export function conformance(fixture: Fixture): void {
 
       it.each([null, undefined, 'text', 7, true, []])('is refused as %j', (raw) => {
         const type = destinationTypes.find((one) => one.type === fixture.type)
-        const error = configError(() => type?.configure(raw))
+        const error = configError(() => type?.configure(raw, plain))
         expect(error.fields).toEqual([{ field: 'config', problem: expect.stringContaining('JSON object') }])
       })
     })

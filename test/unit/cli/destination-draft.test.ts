@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { destinationTypes } from '../../../src/app.ts'
 import { type DraftOptions, parseDraft } from '../../../src/cli/destinations/draft.ts'
 import type { DestinationRules } from '../../../src/destinations/destination.ts'
+import { openVault } from '../../../src/destinations/secrets.ts'
 import { ConfigError } from '../../../src/errors.ts'
 
 const rules: DestinationRules = {
@@ -18,6 +19,7 @@ const rules: DestinationRules = {
     maxBacklogAgeMs: 86_400_000,
     onBacklogExpiry: 'skip',
   },
+  vault: openVault({ secretKeys: [], secretVariables: new Map() }),
 }
 
 const good: DraftOptions = {

@@ -23,6 +23,9 @@ describe('the config of http', () => {
       url: new URL(url),
       method: 'POST',
       headers: {},
+      oauth: undefined,
+      signingKeys: [],
+      tls: undefined,
       format: 'json_array',
       template: undefined,
       gzip: false,
@@ -30,7 +33,7 @@ describe('the config of http', () => {
     })
   })
 
-  it.each(['signing', 'secret', 'mtls', 'oauth2'])('does not know %s yet and refuses it', (name) => {
+  it.each(['secret', 'mtls', 'oauth2'])('does not know %s and refuses it', (name) => {
     expect(problems({ url, [name]: {} })).toHaveProperty([`config.${name}`])
   })
 
