@@ -217,9 +217,15 @@ function readToken(answer: HttpAnswer, askedAt: number): Token | WholeOutcome {
   if (type !== undefined && String(type).toLowerCase() !== 'bearer') {
     return malformed('gives a token of another type than Bearer')
   }
-  const lifeMs = Math.min(Number(expiresIn ?? Number.NaN) * 1000 || assumedLifeMs, longestLifeMs)
+  const lifeMs = readLifeMs(expiresIn)
   // A token that lives for a few minutes only is used for most of them.
   return { text, usableUntil: askedAt + lifeMs - Math.min(marginMs, lifeMs / 4) }
+}
+
+function readLifeMs(expiresIn: unknown): number {
+  const seconds = typeof expiresIn === 'string' ? Number.parseFloat(expiresIn) : expiresIn
+  const isKnown = typeof seconds === 'number' && !Number.isNaN(seconds)
+  return isKnown ? Math.min(seconds * 1000, longestLifeMs) : assumedLifeMs
 }
 
 function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {

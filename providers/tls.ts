@@ -68,7 +68,8 @@ function parseCertificates(text: string): X509Certificate[] | undefined {
 }
 
 function keyProblem(text: string): string | undefined {
-  if (/ENCRYPTED/.test(text)) return 'is protected by a passphrase; write it without one'
+  if (/BEGIN ENCRYPTED|Proc-Type: 4,ENCRYPTED/.test(text))
+    return 'is protected by a passphrase; write it without one'
   try {
     createPrivateKey(text)
     return undefined
