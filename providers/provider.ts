@@ -82,6 +82,8 @@ export type ReasonCode =
   | 'dns'
   | 'tls'
   | 'network'
+  | 'address_refused'
+  | 'egress_proxy'
   | 'event_too_large'
   | 'duplicate_id'
 
@@ -128,10 +130,22 @@ export interface HttpRequest {
   readonly url: URL
   readonly headers: Readonly<Record<string, string>>
   readonly body?: Uint8Array | string
-  /** PEM. `ca` stands in for the authorities of the system; `cert` and `key` come together. */
-  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string }
   /** From the start of the connection to the end of the answer. */
   readonly timeoutMs: number
+  /**
+   * Whom an `https:` receiver sees, and whom it is trusted for. Connections are kept by its contents and never
+   * shared with another; hand in the same object for every request of a destination.
+   */
+  readonly tls?: TlsIdentity
+}
+
+/** PEM texts. */
+export interface TlsIdentity {
+  /** Trusted instead of the system's authorities. */
+  readonly ca?: string
+  /** The client's certificate, with its chain. */
+  readonly cert?: string
+  readonly key?: string
 }
 
 export interface HttpAnswer {
@@ -158,7 +172,10 @@ export class HttpFailure extends Error {
   }
 }
 
-/** The daemon's HTTP client: bounded in time and size, follows no redirect. Throws `HttpFailure`. */
+/**
+ * The daemon's HTTP client: bounded in time and size, follows no redirect, connects to no address that the
+ * operator has not opened. Every request a sender makes goes through it. Throws `HttpFailure`.
+ */
 export interface HttpClient {
   request(request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer>
 }

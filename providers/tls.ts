@@ -1,11 +1,11 @@
 /** The `tls` setting: a private authority to trust, and a certificate to show (mTLS). All in PEM. */
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import type { Fields } from './fields.ts'
-import type { HttpRequest } from './provider.ts'
+import type { TlsIdentity } from './provider.ts'
 import type { WholeOutcome } from './status.ts'
 
 export interface TlsConfig {
-  readonly request: NonNullable<HttpRequest['tls']>
+  readonly identity: TlsIdentity
   /** The client certificate's end, in epoch milliseconds; none without one. */
   readonly expiresAt: number | undefined
 }
@@ -30,7 +30,7 @@ export function readTls(fields: Fields): TlsConfig {
     fields.problem('key', 'is not the key of the certificate in cert')
   }
   return {
-    request: {
+    identity: {
       ...(ca !== undefined && { ca }),
       ...(cert !== undefined && { cert }),
       ...(key !== undefined && { key }),

@@ -23,6 +23,8 @@ export interface Config {
   readonly maxBacklogAgeMs: number
   readonly requestTimeoutMs: number
   readonly egressAllow: EgressAllow
+  /** Undefined: destinations are reached directly. */
+  readonly egressProxy: EgressProxy | undefined
   /** The first one encrypts; all of them decrypt. */
   readonly secretKeys: readonly SecretKey[]
   /** `SPILLWAY_SECRET_<NAME>` by `<NAME>`: what configs of destinations may refer to. As written, untrimmed. */
@@ -42,6 +44,16 @@ interface EgressAllow {
   readonly cidrs: readonly Cidr[]
   /** Lower-case host names, matched as a whole. */
   readonly hosts: readonly string[]
+}
+
+/** What all connections to destinations go through, by CONNECT. */
+interface EgressProxy {
+  readonly secure: boolean
+  /** IPv6 without brackets. */
+  readonly host: string
+  readonly port: number
+  /** The value of `Proxy-Authorization`, where the URL has credentials. */
+  readonly authorization?: string
 }
 
 interface Cidr {
@@ -98,6 +110,7 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
     maxBacklogAgeMs: integer('SPILLWAY_MAX_BACKLOG_AGE_MS', 24 * 60 * MINUTE, 1, 365 * 24 * 60 * MINUTE),
     requestTimeoutMs: integer('SPILLWAY_REQUEST_TIMEOUT_MS', 30_000, 1, 60 * MINUTE),
     egressAllow: parsed('SPILLWAY_EGRESS_ALLOW', { cidrs: [], hosts: [] }, parseEgress),
+    egressProxy: parsed<EgressProxy | undefined>('SPILLWAY_EGRESS_PROXY', undefined, parseProxy),
     secretKeys: parsed<readonly SecretKey[]>('SPILLWAY_SECRET_KEYS', [], parseSecretKeys),
     secretVariables: secretVariables(env),
     httpHost: parsed('SPILLWAY_HTTP_HOST', '127.0.0.1', parseHost),
@@ -158,6 +171,39 @@ function parseEgress(raw: string): Parsed<EgressAllow> {
     }
   }
   return { value: { cidrs, hosts } }
+}
+
+/** The URL itself is never repeated: it may hold a password. */
+function parseProxy(raw: string): Parsed<EgressProxy | undefined> {
+  const form = 'write http://proxy:3128 or https://user:password@proxy:3128'
+  const url = URL.canParse(raw) ? new URL(raw) : undefined
+  if (url === undefined) {
+    return { problem: `is not a URL; ${form}, with special characters of the password percent-encoded` }
+  }
+  if (!/^https?:$/.test(url.protocol)) return { problem: `must start with http:// or https://; ${form}` }
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {
+    return { problem: `must end after the port; ${form}` }
+  }
+  const credentials = decoded(`${url.username}:${url.password}`)
+  if (credentials === undefined || /[\r\n\0]/.test(credentials)) {
+    return { problem: `has a user name or password that is not properly percent-encoded; ${form}` }
+  }
+  const secure = url.protocol === 'https:'
+  const value = {
+    secure,
+    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    port: Number(url.port) || (secure ? 443 : 80),
+    ...(credentials !== ':' && { authorization: `Basic ${Buffer.from(credentials).toString('base64')}` }),
+  }
+  return { value }
+}
+
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return undefined
+  }
 }
 
 function parseCidr(item: string): Cidr | undefined {

@@ -65,7 +65,7 @@ export class Service {
   readonly #sourceSql: SourceSql
   readonly #sourceAvailability: Availability
   readonly #horizons: HorizonStore
-  readonly #http: ClosableHttpClient = createHttpClient()
+  readonly #http: ClosableHttpClient
   readonly #sources: SourceSet
   readonly #notifications: Notifications
   readonly #fleet: Fleet
@@ -88,6 +88,7 @@ export class Service {
       sourceRoute,
     )
     this.#sourceAvailability = new Availability(log, 'source')
+    this.#http = createHttpClient({ allow: config.egressAllow, proxy: config.egressProxy })
     this.#horizons = new HorizonStore(this.#sql)
     const clock = new DatabaseClock()
     this.#sources = new SourceSet({

@@ -49,7 +49,7 @@ export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
           ...credentials,
         },
         body,
-        ...(tls && { tls: tls.request }),
+        ...(tls && { tls: tls.identity }),
         timeoutMs,
       }
       return exchange(deps.http, sent, signal, (answer) => statusOutcome(answer, deps.now()))

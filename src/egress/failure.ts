@@ -48,6 +48,8 @@ const sentences: Readonly<Record<Code, string>> = {
   dns: "The receiver's host name could not be resolved",
   tls: 'No trusted TLS connection came about',
   network: 'The request failed on the network',
+  address_refused: 'The address is not a public one',
+  egress_proxy: 'No connection through the egress proxy came about',
   aborted: 'The HTTP client was closed',
 }
 
@@ -57,7 +59,7 @@ const sentences: Readonly<Record<Code, string>> = {
  */
 export function httpFailure(error: unknown): HttpFailure {
   if (error instanceof HttpFailure) return error
-  const systemCode = codeOf(error)
+  const systemCode = systemCodeOf(error)
   const code = kindOf(systemCode)
   const detail = systemCode === undefined ? '' : ` (${systemCode})`
   const keepsAnswer = error instanceof Error && 'data' in error
@@ -71,7 +73,7 @@ function kindOf(systemCode: string | undefined): Code {
 }
 
 /** The error's own code, or that of what it wraps: several addresses tried, or a cause. */
-function codeOf(error: unknown): string | undefined {
+export function systemCodeOf(error: unknown): string | undefined {
   let current = error
   // Wrapping is two deep at most in practice; a cause that leads back to itself must not hold us.
   for (let depth = 0; depth < 4 && current instanceof Error; depth += 1) {

@@ -1,5 +1,7 @@
 /**
- * The daemon's way out: one pool of connections per origin, bounded in number, time and bytes (I9).
+ * The daemon's way out: one pool of connections per origin and TLS identity, bounded in number, time and
+ * bytes (I9). There is no other: every connection that a customer's settings ask for is opened here, through
+ * the address guard.
  *
  * - A request ends when its time is over, counted from the call to the last byte of the answer, so a
  *   receiver that drips does not hold its caller.
@@ -10,9 +12,15 @@
  *
  * A failure throws `HttpFailure`. An abort of the caller's signal throws the signal's reason instead.
  */
-import { Agent, buildConnector, type Dispatcher } from 'undici'
+import type { LookupFunction } from 'node:net'
+import type { SecureContext } from 'node:tls'
+import { Agent, type Dispatcher } from 'undici'
 import { type HttpAnswer, type HttpClient, HttpFailure, type HttpRequest } from '../../providers/provider.ts'
-import { httpFailure } from './failure.ts'
+import { AddressGuard, type EgressAllow } from './address-guard.ts'
+import { createConnector } from './dial.ts'
+import { IdentityPools } from './identities.ts'
+import { withinTime } from './limit.ts'
+import type { EgressProxy } from './tunnel.ts'
 
 export interface ClosableHttpClient extends HttpClient {
   /** Breaks off what is under way (`aborted`) and closes all connections. */
@@ -20,8 +28,12 @@ export interface ClosableHttpClient extends HttpClient {
 }
 
 export interface HttpClientOptions {
-  /** Opens every connection. Stands in for undici's own, for example to check the address first. */
-  readonly connect?: buildConnector.connector
+  /** What may be reached besides public addresses; nothing unless it is said. */
+  readonly allow?: EgressAllow
+  /** All connections go through it; the addresses behind it are its to judge. */
+  readonly proxy?: EgressProxy | undefined
+  /** Stands in for the system's resolver. */
+  readonly resolve?: LookupFunction
   /** Requests beyond this wait for a free connection, within their own time-out. */
   readonly maxConnectionsPerOrigin?: number
 }
@@ -30,8 +42,6 @@ const maxBodyBytes = 65_536
 
 /** Of an answer's headers. Node's own default, written down because it is a promise here. */
 const maxHeaderBytes = 16_384
-
-const connectTimeoutMs = 10_000
 
 /**
  * Common servers close an idle connection after 5 s. undici's timer may be late by a second, so we let go
@@ -47,50 +57,49 @@ const keepAliveMs = 3_000
 const defaultConnectionsPerOrigin = 2_048
 
 export function createHttpClient(options: HttpClientOptions = {}): ClosableHttpClient {
-  const agent = new Agent({
-    connect: options.connect ?? buildConnector({ allowH2: false, timeout: connectTimeoutMs }),
-    connections: options.maxConnectionsPerOrigin ?? defaultConnectionsPerOrigin,
-    allowH2: false,
-    pipelining: 1,
-    keepAliveTimeout: keepAliveMs,
-    keepAliveMaxTimeout: keepAliveMs,
-    maxHeaderSize: maxHeaderBytes,
-    // The whole exchange has one timer of its own.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-  })
-  return {
-    request: (request, signal) => withinTime(request, signal, (limited) => exchange(agent, request, limited)),
-    close: () => agent.destroy(),
+  const closing = new AbortController()
+  const dialOptions = {
+    guard: new AddressGuard(options.allow ?? { cidrs: [], hosts: [] }),
+    ...(options.resolve && { resolve: options.resolve }),
+    ...(options.proxy && { proxy: options.proxy }),
+    closing: closing.signal,
   }
-}
-
-/** Runs `work` under a signal that ends with the caller's or with the time-out, and tells the two apart. */
-async function withinTime<T>(
-  request: HttpRequest,
-  signal: AbortSignal,
-  work: (limited: AbortSignal) => Promise<T>,
-): Promise<T> {
-  signal.throwIfAborted()
-  const limit = new AbortController()
-  const onAbort = () => limit.abort(signal.reason)
-  const timer = setTimeout(() => {
-    const message = `The receiver did not answer within ${request.timeoutMs} ms.`
-    limit.abort(new HttpFailure('timeout', message))
-  }, request.timeoutMs)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await work(limit.signal)
-  } catch (error) {
-    throw limit.signal.aborted ? limit.signal.reason : httpFailure(error)
-  } finally {
-    clearTimeout(timer)
-    signal.removeEventListener('abort', onAbort)
+  const openAgent = (context: SecureContext | undefined) =>
+    new Agent({
+      connect: createConnector(dialOptions, context),
+      connections: options.maxConnectionsPerOrigin ?? defaultConnectionsPerOrigin,
+      allowH2: false,
+      pipelining: 1,
+      keepAliveTimeout: keepAliveMs,
+      keepAliveMaxTimeout: keepAliveMs,
+      maxHeaderSize: maxHeaderBytes,
+      // The whole exchange has one timer of its own.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    })
+  const pools = new IdentityPools({ open: openAgent })
+  return {
+    request(request, signal) {
+      const { timeoutMs } = request
+      const message = `The receiver did not answer within ${timeoutMs} ms.`
+      return withinTime({ timeoutMs, message, signal }, (limited) =>
+        pools.use(request.tls, (agent) => exchange(agent, request, limited)),
+      )
+    },
+    async close() {
+      closing.abort(new HttpFailure('aborted', 'The HTTP client was closed.'))
+      await pools.close()
+    },
   }
 }
 
 async function exchange(agent: Agent, request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
   const { url, method, headers, body } = request
+  // Configs refuse both. Whatever else becomes a URL one day must not slip them past.
+  if (!/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
+    const message = 'Only http and https addresses without a user name and password are called.'
+    throw new HttpFailure('address_refused', message)
+  }
   const answer = await agent.request({
     origin: url.origin,
     path: `${url.pathname}${url.search}`,

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { datadog } from '../../providers/datadog/index.ts'
 import { destinationType } from '../../providers/provider.ts'
 import { createHttpClient } from '../../src/egress/http-client.ts'
+import { loopback } from '../support/egress.ts'
 import { type DatadogIntake, datadogIntake } from '../support/fakes/datadog.ts'
 import { type Receiver, startReceiver } from '../support/receiver.ts'
 import { batchOf, deps, event, hostileEvents, now, plain } from './fixture.ts'
@@ -93,7 +94,7 @@ conformance({
 describe('datadog: what arrives', () => {
   async function arrive(config: Record<string, unknown>) {
     const receiver = await startReceiver()
-    const http = createHttpClient()
+    const http = createHttpClient({ allow: loopback })
     const intake = datadogIntake(apiKey)
     receiver.always({ choose: intake.answer })
     try {
@@ -130,7 +131,7 @@ describe('datadog: what arrives', () => {
   it('comes through a proxy that is named with or without the path', async () => {
     for (const suffix of ['', '/', '/api/v2/logs', '/api/v2/logs/']) {
       const receiver = await startReceiver()
-      const http = createHttpClient()
+      const http = createHttpClient({ allow: loopback })
       const config = { apiKey, endpoint: `${receiver.url}/dd${suffix}` }
       const configured = destinationType(datadog).configure(config, plain)
       await configured.open(deps(http)).send(batchOf(configured, [event(1)]), new AbortController().signal)

@@ -3,6 +3,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { destinationTypes } from '../../providers/index.ts'
 import type { SenderDeps } from '../../providers/provider.ts'
 import { createHttpClient } from '../../src/egress/http-client.ts'
+import { loopback } from '../support/egress.ts'
 import { tokenEndpoint } from '../support/fakes/token-endpoint.ts'
 import { type ReceivedRequest, startReceiver } from '../support/receiver.ts'
 import { batchOf, deps, event, type Fixture, now, plain } from './fixture.ts'
@@ -125,7 +126,7 @@ async function exchange(
   changes: Partial<SenderDeps> = {},
 ) {
   const receiver = await startReceiver()
-  const http = createHttpClient()
+  const http = createHttpClient({ allow: loopback })
   try {
     receiver.reply(...replies.map((status) => ({ status })))
     const configured = configure({ url: receiver.url, ...config })

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { http as provider } from '../../providers/http/index.ts'
 import { destinationType, type Outcome, type Sender } from '../../providers/provider.ts'
 import { type ClosableHttpClient, createHttpClient } from '../../src/egress/http-client.ts'
+import { loopback } from '../support/egress.ts'
 import {
   type TokenEndpoint,
   type TokenEndpointOptions,
@@ -23,7 +24,7 @@ let endpoint: TokenEndpoint
 beforeEach(async () => {
   issuer = await startReceiver()
   receiver = await startReceiver()
-  http = createHttpClient()
+  http = createHttpClient({ allow: loopback })
   issue({})
 })
 afterEach(async () => {

@@ -9,6 +9,7 @@ import {
   type Outcome,
 } from '../../providers/provider.ts'
 import { type ClosableHttpClient, createHttpClient } from '../../src/egress/http-client.ts'
+import { loopback } from '../support/egress.ts'
 import {
   closedPort,
   cutShort,
@@ -32,7 +33,7 @@ export function conformance(fixture: Fixture): void {
 
     beforeEach(async () => {
       receiver = await startReceiver()
-      http = createHttpClient()
+      http = createHttpClient({ allow: loopback })
       configured = configure(receiver.url)
     })
     afterEach(async () => {

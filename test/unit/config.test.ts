@@ -31,6 +31,7 @@ describe('parseConfig', () => {
       maxBacklogAgeMs: 86_400_000,
       requestTimeoutMs: 30_000,
       egressAllow: { cidrs: [], hosts: [] },
+      egressProxy: undefined,
       secretKeys: [],
       secretVariables: new Map(),
       httpHost: '127.0.0.1',
@@ -55,6 +56,7 @@ describe('parseConfig', () => {
       SPILLWAY_MAX_BACKLOG_AGE_MS: '3600000',
       SPILLWAY_REQUEST_TIMEOUT_MS: '500',
       SPILLWAY_EGRESS_ALLOW: '10.0.0.0/8, 192.168.1.7 ,fd00::/8,Collector.internal',
+      SPILLWAY_EGRESS_PROXY: 'https://spill:p%40ss@proxy.internal',
       SPILLWAY_SECRET_KEYS: `new:${key},old:${key}`,
       SPILLWAY_SECRET_SIEM_TOKEN: ' abc\n',
       SPILLWAY_SECRET_UNSET: '',
@@ -83,6 +85,12 @@ describe('parseConfig', () => {
           { address: 'fd00::', prefix: 8, family: 'ipv6' },
         ],
         hosts: ['collector.internal'],
+      },
+      egressProxy: {
+        secure: true,
+        host: 'proxy.internal',
+        port: 443,
+        authorization: `Basic ${Buffer.from('spill:p@ss').toString('base64')}`,
       },
       secretKeys: [
         { id: 'new', key: new Uint8Array(32).fill(7) },
@@ -163,6 +171,29 @@ describe('parseConfig', () => {
     ['DATABASE_URL', 'postgres://a:b@[c/d'],
   ])('refuses %s=%s', (name, value) => {
     expect(Object.keys(problemsOf({ [name]: value }))).toEqual([name])
+  })
+
+  test.each([
+    ['http://10.0.0.7:3128', { secure: false, host: '10.0.0.7', port: 3128 }],
+    ['http://proxy', { secure: false, host: 'proxy', port: 80 }],
+    ['https://[fd00::1]/', { secure: true, host: 'fd00::1', port: 443 }],
+    ['http://user@proxy', { secure: false, host: 'proxy', port: 80, authorization: 'Basic dXNlcjo=' }],
+  ])('takes %s for a proxy', (raw, expected) => {
+    expect(parseConfig({ SPILLWAY_EGRESS_PROXY: raw }).egressProxy).toEqual(expected)
+  })
+
+  test.each([
+    'proxy:3128',
+    'socks5://u:s3cret@proxy',
+    'http://u:s3cret@proxy/path',
+    'http://u:s3cret@proxy?a',
+    'http://u:s3cret%@proxy',
+    'http://u:s3cret%0d%0ax:y@proxy',
+    'http://u:s3cret@[proxy',
+  ])('refuses %s for a proxy, without its password', (raw) => {
+    const problems = problemsOf({ SPILLWAY_EGRESS_PROXY: raw })
+    expect(Object.keys(problems)).toEqual(['SPILLWAY_EGRESS_PROXY'])
+    expect(JSON.stringify(problems)).not.toContain('s3cret')
   })
 
   test('takes an empty value as none', () => {

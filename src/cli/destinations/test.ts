@@ -11,6 +11,7 @@ import {
   type Outcome,
 } from '../../../providers/provider.ts'
 import { systemClock } from '../../clock.ts'
+import type { Config } from '../../config.ts'
 import { type Destination, parseDestination } from '../../destinations/destination.ts'
 import { createHttpClient } from '../../egress/http-client.ts'
 import { type AddCommand, CommandError, CommandFailed, writeJson, writeLine } from '../command.ts'
@@ -24,7 +25,8 @@ The event looks like a real one to whatever receives it: its \`event\` is the de
 and its \`org_id\` the destination's. Its id, <log type>:test-<uuid>, is no row's, and its \`data\` is
 {"test": true, "message": …}.
 
-Cursors and the state that \`destinations list\` shows stay as they are. A disabled destination can be tested.
+The environment counts as it does for the daemon: SPILLWAY_EGRESS_ALLOW, SPILLWAY_EGRESS_PROXY and
+SPILLWAY_REQUEST_TIMEOUT_MS should be the daemon's. Cursors and the state that \`destinations list\` shows stay as they are. A disabled destination can be tested.
 Exit code 0 only if the event was accepted.`
 
 export const addTest: AddCommand = (group, { env, stdout, signal }) => {
@@ -35,15 +37,15 @@ export const addTest: AddCommand = (group, { env, stdout, signal }) => {
     .option('--json', 'print JSON')
     .addHelpText('after', afterHelp)
     .action(async (idOrName: string, { json }: { json?: true }) => {
-      const { destination, requestTimeoutMs } = await withSession(env, async ({ sql, config }) => {
+      const { destination, config } = await withSession(env, async ({ sql, config }) => {
         const row = await findDestination(sql, idOrName)
         const rules = await readRules(sql, config)
-        return { destination: judged(() => parseDestination(row, rules)), ...config }
+        return { destination: judged(() => parseDestination(row, rules)), config }
       })
       const event = testEvent(destination, new Date(systemClock.now()))
       const batch = testBatch(event, destination.configured)
       const began = systemClock.monotonic()
-      const outcome = ofOneEvent(await send(destination.configured, batch, requestTimeoutMs, signal))
+      const outcome = ofOneEvent(await send(destination.configured, batch, config, signal))
       const durationMs = Math.round(systemClock.monotonic() - began)
       const reason = outcome.kind === 'accepted' ? undefined : outcome.reason
       if (json) {
@@ -115,10 +117,10 @@ function testBatch(event: AuditEvent, configured: Configured): EncodedBatch {
 async function send(
   configured: Configured,
   batch: EncodedBatch,
-  requestTimeoutMs: number,
+  { requestTimeoutMs, egressAllow, egressProxy }: Config,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  const http = createHttpClient()
+  const http = createHttpClient({ allow: egressAllow, proxy: egressProxy })
   try {
     const sender = configured.open({ http, now: systemClock.now, requestTimeoutMs })
     try {

@@ -28,6 +28,8 @@ const reasonCodes: Record<ReasonCode, true> = {
   dns: true,
   tls: true,
   network: true,
+  address_refused: true,
+  egress_proxy: true,
   event_too_large: true,
   duplicate_id: true,
 }

@@ -1,10 +1,10 @@
 import { getEventListeners } from 'node:events'
 import { createServer } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { buildConnector } from 'undici'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { HttpFailure, type HttpRequest } from '../../../providers/provider.ts'
 import { type ClosableHttpClient, createHttpClient } from '../../../src/egress/http-client.ts'
+import { loopback } from '../../support/egress.ts'
 import {
   closedPort,
   cutShort,
@@ -27,7 +27,7 @@ describe('the HTTP client', () => {
 
   beforeEach(async () => {
     receiver = await startReceiver()
-    http = createHttpClient()
+    http = createHttpClient({ allow: loopback })
   })
   afterEach(async () => {
     await http.close()
@@ -77,7 +77,7 @@ describe('the HTTP client', () => {
     })
 
     it('no more at once than it has connections for', async () => {
-      const narrow = createHttpClient({ maxConnectionsPerOrigin: 2 })
+      const narrow = createHttpClient({ allow: loopback, maxConnectionsPerOrigin: 2 })
       receiver.always(late(5))
       await Promise.all(Array.from({ length: 10 }, () => narrow.request(request(), never)))
       expect(receiver.requests).toHaveLength(10)
@@ -89,7 +89,7 @@ describe('the HTTP client', () => {
       const names = ['HTTP_PROXY', 'http_proxy', 'ALL_PROXY']
       const before = names.map((name) => process.env[name])
       for (const name of names) process.env[name] = `http://127.0.0.1:${await closedPort()}`
-      const client = createHttpClient()
+      const client = createHttpClient({ allow: loopback })
       expect((await client.request(request(), never)).status).toBe(200)
       await client.close()
       names.forEach((name, index) => {
@@ -98,18 +98,20 @@ describe('the HTTP client', () => {
       })
     })
 
-    it('by the connector it is given', async () => {
-      const connect = buildConnector({ allowH2: false })
+    it('by the resolver it is given, to the address that it names', async () => {
       const asked: string[] = []
-      const guarded = createHttpClient({
-        connect(options, callback) {
-          asked.push(options.hostname)
-          connect(options, callback)
+      const resolving = createHttpClient({
+        allow: loopback,
+        resolve(hostname, _options, done) {
+          asked.push(hostname)
+          done(null, [{ address: '127.0.0.1', family: 4 }])
         },
       })
-      await guarded.request(request(), never)
-      expect(asked).toEqual(['127.0.0.1'])
-      await guarded.close()
+      const url = new URL(`http://receiver.example:${receiver.port}/`)
+      await resolving.request(request({ url }), never)
+      expect(asked).toEqual(['receiver.example'])
+      expect(receiver.requests[0]?.headers.host).toBe(`receiver.example:${receiver.port}`)
+      await resolving.close()
     })
   })
 
@@ -171,7 +173,7 @@ describe('the HTTP client', () => {
     })
 
     it('in time while it waits for a connection', async () => {
-      const narrow = createHttpClient({ maxConnectionsPerOrigin: 1 })
+      const narrow = createHttpClient({ allow: loopback, maxConnectionsPerOrigin: 1 })
       receiver.always(hang)
       const both = [
         narrow.request(request({ timeoutMs: 60 }), never),
@@ -182,6 +184,23 @@ describe('the HTTP client', () => {
       )
       expect(codes).toEqual(['timeout', 'timeout'])
       await narrow.close()
+    })
+
+    it('in time while it is connected, and then sends nothing', async () => {
+      const mayAnswer = Promise.withResolvers<void>()
+      const slow = createHttpClient({
+        allow: loopback,
+        resolve: (_host, _options, done) =>
+          void mayAnswer.promise.then(() => done(null, [{ address: '127.0.0.1', family: 4 }])),
+      })
+      const url = new URL(`http://receiver.example:${receiver.port}/`)
+      const late = slow.request(request({ url, timeoutMs: 30 }), never)
+      await expect(late).rejects.toMatchObject({ code: 'timeout' })
+      const next = slow.request(request({ url, body: 'next' }), never)
+      mayAnswer.resolve()
+      expect((await next).status).toBe(200)
+      expect(receiver.requests.map(({ body }) => body.toString())).toEqual(['next'])
+      await slow.close()
     })
 
     it('when nobody listens', async () => {
@@ -223,19 +242,12 @@ describe('the HTTP client', () => {
     })
 
     it('when the name leads nowhere', async () => {
-      const lookup = (_host: string, _options: unknown, done: (error: Error) => void) =>
-        done(Object.assign(new Error('not found'), { code: 'ENOTFOUND' }))
-      const offline = createHttpClient({ connect: buildConnector({ lookup: lookup as never }) })
+      const offline = createHttpClient({
+        resolve: (_host, _options, done) => done(Object.assign(new Error(), { code: 'ENOTFOUND' }), []),
+      })
       const asked = offline.request(request({ url: new URL('http://nowhere.invalid') }), never)
       await expect(asked).rejects.toMatchObject({ name: 'HttpFailure', code: 'dns' })
       await offline.close()
-    })
-
-    it('as the connector says', async () => {
-      const refused = new HttpFailure('network', 'an address that may not be called')
-      const guarded = createHttpClient({ connect: (_options, callback) => callback(refused, null) })
-      await expect(guarded.request(request(), never)).rejects.toBe(refused)
-      await guarded.close()
     })
 
     it('when it is closed, before and meanwhile', async () => {

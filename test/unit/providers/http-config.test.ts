@@ -168,7 +168,7 @@ describe('tls', () => {
     // Whether an old certificate is taken is for the receiver to say.
     { cert: other.cert, key: other.key },
   ])('takes certificates and keys that belong together', (tls) => {
-    expect(parseHttpConfig({ url, tls }).tls?.request).toEqual(tls)
+    expect(parseHttpConfig({ url, tls }).tls?.identity).toEqual(tls)
   })
 
   it.each<[string, object, string, string]>([
