@@ -29,6 +29,8 @@ export interface Limits {
   readonly maxEventBytes: number
   /** Events older than this are dropped by the receiver although it says yes; they are skipped and recorded. */
   readonly maxEventAgeMs?: number
+  /** The same for events whose timestamp lies further ahead than this. */
+  readonly maxEventAheadMs?: number
 }
 
 /**
@@ -222,8 +224,12 @@ export interface Provider<C> {
   parseConfig(raw: unknown, secrets: Secrets): C
   limits(config: C): Limits
   framing(config: C): Framing
-  /** Called once per event. Pure: the same event and config give the same text. */
-  encode(event: AuditEvent, config: C): string
+  /**
+   * Called when an event is read, and again each time it is read again. Pure: the same event, config and time
+   * give the same text. `now` (epoch milliseconds) is for vendors that judge an event's age; whatever else
+   * depends on it gives a retried batch other bytes, and with them another id (I4).
+   */
+  encode(event: AuditEvent, config: C, now: number): string
   open(config: C, deps: SenderDeps): Sender
 }
 
@@ -231,7 +237,7 @@ export interface Provider<C> {
 export interface Configured {
   readonly limits: Limits
   readonly framing: Framing
-  encode(event: AuditEvent): string
+  encode(event: AuditEvent, now: number): string
   open(deps: SenderDeps): Sender
 }
 
@@ -250,7 +256,7 @@ export function destinationType<C>(provider: Provider<C>): DestinationType {
       return {
         limits: provider.limits(config),
         framing: provider.framing(config),
-        encode: (event) => provider.encode(event, config),
+        encode: (event, now) => provider.encode(event, config, now),
         open: (deps) => provider.open(config, deps),
       }
     },

@@ -16,6 +16,13 @@ export const sites = [
   'us2.ddog-gov.com',
 ] as const
 
+const timestampModes = ['event', 'forward'] as const
+/**
+ * What becomes of an event whose timestamp the intake would drop it for: it is skipped and recorded, or sent
+ * under the time of sending.
+ */
+type TimestampMode = (typeof timestampModes)[number]
+
 export interface DatadogConfig {
   /** The site's log intake, or the one that `endpoint` names. */
   readonly url: URL
@@ -25,6 +32,7 @@ export interface DatadogConfig {
   readonly hostname: string | undefined
   /** As the intake reads them: `env:prod,team:core`. */
   readonly ddtags: string | undefined
+  readonly timestampMode: TimestampMode
   /** Goes before the daemon's own. */
   readonly timeoutMs: number | undefined
 }
@@ -55,6 +63,7 @@ export function parseDatadogConfig(raw: unknown, secrets?: Secrets): DatadogConf
       source: fields.optionalText('source', line('the name of the source')) ?? 'spillway',
       hostname: fields.optionalText('hostname', line('the name of the host')),
       ddtags: readTags(fields),
+      timestampMode: fields.choice('timestampMode', timestampModes, 'event') ?? 'event',
       timeoutMs: fields.integer('timeoutMs', { min: 1, max: 600_000 }),
     }
   }

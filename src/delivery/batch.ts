@@ -89,6 +89,7 @@ export function cutBatch(
   const separatorBytes = Buffer.byteLength(framing.separator)
   const emptyBytes = Buffer.byteLength(framing.prefix) + Buffer.byteLength(framing.suffix)
   const oldest = limits.maxEventAgeMs === undefined ? undefined : now - limits.maxEventAgeMs
+  const newest = limits.maxEventAheadMs === undefined ? undefined : now + limits.maxEventAheadMs
   const events: EncodedEvent[] = []
   const positions: Position[] = []
   const skipped: SkippedRange[] = []
@@ -125,6 +126,8 @@ export function cutBatch(
     const { event } = item
     if (oldest !== undefined && item.timestampMs < oldest) {
       extendSkipped(skipped, to, item.position, 'too_old_for_provider')
+    } else if (newest !== undefined && item.timestampMs > newest) {
+      extendSkipped(skipped, to, item.position, 'too_far_ahead_for_provider')
     } else if (event.bytes > limits.maxEventBytes || emptyBytes + event.bytes > limits.maxBytes) {
       deadLetters.push({
         position: item.position,

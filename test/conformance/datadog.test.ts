@@ -71,6 +71,25 @@ describe('the fake intake', () => {
     await vendorClient(apiKey).submitLog({ body: [{ message: 'x'.repeat(1_000_001) }] })
     expect(intake.truncated).toBe(1)
   })
+
+  it('drops what is too old or too far ahead with a yes, as the real one does', async () => {
+    const hour = 3_600_000
+    const ages = [18 * hour + 60_000, 18 * hour - 60_000, 0, -2 * hour + 60_000, -2 * hour - 60_000]
+    const dates = ages.map((age) => Date.now() - age)
+    const body = [
+      ...dates.map((timestamp) => ({ message: 'ms', additionalProperties: { timestamp } })),
+      ...dates.map((at) => ({
+        message: 'iso',
+        additionalProperties: { timestamp: new Date(at).toISOString() },
+      })),
+    ]
+    await vendorClient(apiKey).submitLog({ body: body as v2.HTTPLogItem[] })
+    expect(intake.dropped).toBe(4)
+    expect(intake.logs.map(({ timestamp }) => timestamp)).toEqual([
+      ...dates.slice(1, 4),
+      ...dates.slice(1, 4).map((at) => new Date(at).toISOString()),
+    ])
+  })
 })
 
 conformance({
@@ -79,9 +98,9 @@ conformance({
   config: (url) => ({ apiKey, endpoint: url, service: 'console', tags: { env: 'prod' }, hostname: 'web-1' }),
   secrets: [apiKey],
   honest(request) {
-    const intake = datadogIntake(apiKey)
+    const intake = datadogIntake(apiKey, () => now)
     const answer = intake.answer(request)
-    expect(intake.truncated).toBe(0)
+    expect(intake).toMatchObject({ truncated: 0, dropped: 0 })
     return answer
   },
   eventIds: (request) => JSON.parse(request.body.toString()).map((log: { id: string }) => log.id),
@@ -95,7 +114,7 @@ describe('datadog: what arrives', () => {
   async function arrive(config: Record<string, unknown>) {
     const receiver = await startReceiver()
     const http = createHttpClient({ allow: loopback })
-    const intake = datadogIntake(apiKey)
+    const intake = datadogIntake(apiKey, () => now)
     receiver.always({ choose: intake.answer })
     try {
       const configured = destinationType(datadog).configure(

@@ -47,7 +47,7 @@ export function batchOf(configured: Configured, events: readonly AuditEvent[]): 
     id: 'batch_5f0c',
     logType: 'action',
     events: events.map((one) => {
-      const body = configured.encode(one)
+      const body = configured.encode(one, now)
       return { id: one.id, body, bytes: Buffer.byteLength(body) }
     }),
     eventBatchId: (index) => `batch_5f0c_${index}`,

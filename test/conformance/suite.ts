@@ -83,7 +83,7 @@ export function conformance(fixture: Fixture): void {
       it('a batch at the limits of its own declaration', async () => {
         receiver.always({ choose: fixture.honest })
         const { limits } = configured
-        const overhead = Buffer.byteLength(configured.encode(event(1, { note: '' })))
+        const overhead = Buffer.byteLength(configured.encode(event(1, { note: '' }), now))
         const largest = event(1, { note: 'x'.repeat(limits.maxEventBytes - overhead) })
         const batch = batchOf(configured, [largest])
         expect(batch.events[0]?.bytes).toBe(limits.maxEventBytes)
