@@ -53,7 +53,7 @@ it('a batch whose events grow too old while the intake fails is judged again, an
     SPILLWAY_BACKOFF_SCHEDULE_MS: '200',
   })
   receiver.always({ status: 503 })
-  await write('17 h 54 min 55 s', '0', '17 h 54 min 55 s', '17 h 54 min 55 s')
+  await write('17 h 54 min 48 s', '0', '17 h 54 min 48 s', '17 h 54 min 48 s')
   const [first] = await receiver.received(1)
   expect(JSON.parse(String(first?.body))).toHaveLength(4)
   // Until three of them have passed the border: the batch that is tried then has one event left.
