@@ -226,6 +226,47 @@ it('no log line, error, state, record or answer ever holds a secret, whatever an
   expect(told.delivery_state).toContain('unauthorized')
 })
 
+it('the daemon opens variables and ciphertexts, says which cannot be opened, and takes the row up when it is mended', async () => {
+  const { url, sql, receiver, write } = await createScene()
+  const key = { id: 'k1', key: new Uint8Array(32).fill(7) }
+  const daemon = await startDaemon(url, {
+    SPILLWAY_SECRET_KEYS: `k1:${Buffer.from(key.key).toString('base64')}`,
+    SPILLWAY_SECRET_SIEM: 'by-variable',
+  })
+  const bearer = (path: string, token: unknown) => ({
+    url: `${receiver.url}/${path}`,
+    auth: { type: 'bearer', token },
+  })
+  await insert(sql, [
+    { id: 1, type: 'http', config: bearer('variable', { $secret: 'SIEM' }) },
+    { id: 2, type: 'http', config: bearer('ciphertext', seal('by-ciphertext', 2, key)) },
+    { id: 3, type: 'http', config: bearer('moved', seal('by-ciphertext', 2, key)) },
+    { id: 4, type: 'http', config: bearer('missing', { $secret: 'NONE' }) },
+    { id: 5, type: 'http', config: bearer('ring', { $secret: 'KEYS' }) },
+  ])
+  await daemon.logged('destination.invalid', ({ destination_id }) => destination_id === 5)
+  await write(1)
+  await receiver.received(2)
+  const states = await sql`
+    SELECT status, last_error FROM spillway.delivery_state WHERE destination_id > 2 ORDER BY destination_id`
+  expect(states).toMatchObject([
+    {
+      status: 'invalid',
+      last_error: expect.stringMatching(/^config\.auth\.token: does not open with the key "k1"/),
+    },
+    { status: 'invalid', last_error: expect.stringContaining('SPILLWAY_SECRET_NONE, which is not set') },
+    { status: 'invalid', last_error: expect.stringContaining('must not name SPILLWAY_SECRET_KEYS') },
+  ])
+  await sql`UPDATE spillway.destinations SET config = ${sql.json(bearer('moved', seal('its-own', 3, key)))} WHERE id = 3`
+  const requests = await receiver.received(3)
+  expect(Object.fromEntries(requests.map(({ path, headers }) => [path, headers.authorization]))).toEqual({
+    '/variable': 'Bearer by-variable',
+    '/ciphertext': 'Bearer by-ciphertext',
+    '/moved': 'Bearer its-own',
+  })
+  await daemon.stop()
+})
+
 interface Row {
   readonly id: number
   readonly type: string
