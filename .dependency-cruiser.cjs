@@ -1,7 +1,7 @@
 /**
  * The direction of dependencies:
  *   cli → app → {delivery, destinations, sources, http} → {db, egress, events, telemetry}
- * and `providers/` imports nothing from `src/`.
+ * `providers/` imports nothing from `src/`, and connections are opened in `src/egress` only.
  */
 const subjects = '^src/(delivery|destinations|sources|http|cluster)/'
 const floor = '^src/(db|egress|events|telemetry)/'
@@ -41,6 +41,14 @@ module.exports = {
       severity: 'error',
       from: { path: '^src/app\\.ts$' },
       to: { path: '^src/(cli|main)' },
+    },
+    {
+      name: 'one-way-out',
+      comment:
+        'What customers configure is reached through src/egress and its address guard alone. Modules that also have innocent uses (http, net) are in test/unit/project/egress.test.ts.',
+      severity: 'error',
+      from: { path: '^(src|providers)/', pathNot: '^src/egress/' },
+      to: { path: ['^(node:)?(https|http2|tls|dgram|dns)(/|$)', '(^|/)undici(/|$)'] },
     },
     {
       name: 'no-dev-dependency-in-production',

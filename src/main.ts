@@ -9,6 +9,12 @@ import { runProgram } from './cli/program.ts'
  */
 setFlagsFromString('--semi-space-growth-factor=1')
 
+/**
+ * Half of libuv's threads may resolve names, and a name server that does not answer holds one for many seconds.
+ * Of the usual four, two such names would be enough to have every destination wait (src/egress/lookups.ts).
+ */
+process.env.UV_THREADPOOL_SIZE ??= '32'
+
 const exitAfterMs = 1_000
 
 const ending = new AbortController()

@@ -7,20 +7,19 @@
  *
  * A connection is there within 10 s or not at all, and `closing` breaks off what is under way.
  */
-import { lookup as systemLookup } from 'node:dns'
 import type { LookupFunction, Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import { buildConnector } from 'undici'
 import { type AddressGuard, guardedLookup, plainHost } from './address-guard.ts'
 import { httpFailure } from './failure.ts'
 import { withinTime } from './limit.ts'
+import { meter } from './meter.ts'
 import { openSocket } from './socket.ts'
 import { type EgressProxy, openTunnel } from './tunnel.ts'
 
 export interface DialOptions {
   readonly guard: AddressGuard
-  /** Stands in for the system's resolver. */
-  readonly resolve?: LookupFunction
+  readonly resolve: LookupFunction
   readonly proxy?: EgressProxy
   /** Its reason is what connections under way fail with. */
   readonly closing: AbortSignal
@@ -46,7 +45,7 @@ export function createConnector(
   }
   return (target, callback) => {
     void withinTime(limit, (signal) => open(options, target, secure, signal)).then(
-      (socket) => callback(null, socket),
+      (socket) => callback(null, meter(socket)),
       // Never an error of undici's own: after some of them it connects again, without end.
       (error: unknown) => callback(httpFailure(error), null),
     )
@@ -66,7 +65,7 @@ async function open(
 }
 
 function reach(options: DialOptions, host: string, port: number, signal: AbortSignal): Promise<Socket> {
-  const { guard, resolve = systemLookup, proxy } = options
+  const { guard, resolve, proxy } = options
   if (proxy === undefined) return dial(guard, guardedLookup(guard, resolve), { host, port, signal })
   const refusal = guard.refusalThroughProxy(host)
   return refusal ? Promise.reject(refusal) : openTunnel(proxy, { host, port, signal })

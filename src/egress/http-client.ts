@@ -12,6 +12,7 @@
  *
  * A failure throws `HttpFailure`. An abort of the caller's signal throws the signal's reason instead.
  */
+import { lookup as systemLookup } from 'node:dns'
 import type { LookupFunction } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import { Agent, type Dispatcher } from 'undici'
@@ -20,6 +21,7 @@ import { AddressGuard, type EgressAllow } from './address-guard.ts'
 import { createConnector } from './dial.ts'
 import { IdentityPools } from './identities.ts'
 import { withinTime } from './limit.ts'
+import { Lookups } from './lookups.ts'
 import type { EgressProxy } from './tunnel.ts'
 
 export interface ClosableHttpClient extends HttpClient {
@@ -60,7 +62,7 @@ export function createHttpClient(options: HttpClientOptions = {}): ClosableHttpC
   const closing = new AbortController()
   const dialOptions = {
     guard: new AddressGuard(options.allow ?? { cidrs: [], hosts: [] }),
-    ...(options.resolve && { resolve: options.resolve }),
+    resolve: new Lookups(options.resolve ?? systemLookup).lookup,
     ...(options.proxy && { proxy: options.proxy }),
     closing: closing.signal,
   }

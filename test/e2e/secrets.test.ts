@@ -257,7 +257,7 @@ it('the daemon opens variables and ciphertexts, says which cannot be opened, and
     { status: 'invalid', last_error: expect.stringContaining('SPILLWAY_SECRET_NONE, which is not set') },
     { status: 'invalid', last_error: expect.stringContaining('must not name SPILLWAY_SECRET_KEYS') },
   ])
-  await sql`UPDATE spillway.destinations SET config = ${sql.json(bearer('moved', seal('its-own', 3, key)))} WHERE id = 3`
+  await sql`UPDATE spillway.destinations SET config = ${sql.json(bearer('moved', seal('its-own', 3, key)) as never)} WHERE id = 3`
   const requests = await receiver.received(3)
   expect(Object.fromEntries(requests.map(({ path, headers }) => [path, headers.authorization]))).toEqual({
     '/variable': 'Bearer by-variable',

@@ -46,12 +46,16 @@ export interface Receiver {
   /** All so far, in order of arrival. */
   readonly requests: readonly ReceivedRequest[]
   readonly connections: number
+  /** Those of them that are open. */
+  readonly openConnections: number
   /** Scripts the next requests, one reply each. */
   reply(...replies: readonly Reply[]): void
   /** What comes after the script. */
   always(standing: Standing): void
   /** Resolves with all requests once there are at least `count`. */
   received(count: number): Promise<readonly ReceivedRequest[]>
+  /** Resolves when no connection is open. */
+  disconnected(): Promise<void>
   /** Breaks all connections off. */
   close(): Promise<void>
 }
@@ -62,6 +66,8 @@ export async function startReceiver(): Promise<Receiver> {
   const waiting = new Set<{ readonly count: number; readonly wake: () => void }>()
   const connectionNumbers = new WeakMap<object, number>()
   let standing: Standing = { status: 200 }
+  const open = new Set<object>()
+  const leaving = new Set<() => void>()
   let connections = 0
 
   const server = createServer((incoming, response) => {
@@ -81,6 +87,13 @@ export async function startReceiver(): Promise<Receiver> {
   server.on('connection', (socket) => {
     connections += 1
     connectionNumbers.set(socket, connections)
+    open.add(socket)
+    socket.on('close', () => {
+      open.delete(socket)
+      if (open.size > 0) return
+      for (const wake of leaving) wake()
+      leaving.clear()
+    })
   })
 
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -93,6 +106,9 @@ export async function startReceiver(): Promise<Receiver> {
     requests,
     get connections() {
       return connections
+    },
+    get openConnections() {
+      return open.size
     },
     reply: (...replies) => void script.push(...replies),
     always(next) {
@@ -107,6 +123,11 @@ export async function startReceiver(): Promise<Receiver> {
       }
       return requests
     },
+    disconnected: () =>
+      new Promise((resolve) => {
+        if (open.size === 0) resolve()
+        else leaving.add(resolve)
+      }),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())
@@ -169,6 +190,30 @@ export function endless(onClose: (sentBytes: number) => void = () => {}): Behavi
     }
     response.on('drain', pump)
     response.on('close', () => onClose(sentBytes))
+    pump()
+  }
+}
+
+/** Writes these bytes instead of an answer, and leaves the connection open. */
+export function raw(bytes: string | Buffer): Behaviour {
+  return (response) => void response.socket?.write(bytes)
+}
+
+/** Writes `start` instead of an answer, and then `chunk` for as long as the other side takes it; with a pause, slowly. */
+export function flood(start: string, chunk: string, pauseMs?: number): Behaviour {
+  return ({ socket }) => {
+    if (socket === null) return
+    let timer: NodeJS.Timeout | undefined
+    const pump = () => {
+      let hasRoom = true
+      while (hasRoom && !socket.destroyed) {
+        hasRoom = socket.write(chunk) && pauseMs === undefined
+      }
+      if (pauseMs !== undefined && !socket.destroyed) timer = setTimeout(pump, pauseMs)
+    }
+    socket.on('drain', () => pauseMs === undefined && pump())
+    socket.on('close', () => clearTimeout(timer))
+    socket.write(start)
     pump()
   }
 }

@@ -7,6 +7,7 @@ import type { Sql } from '../../db/client.ts'
 import { destinations } from '../../db/schema.ts'
 import { typed } from '../../db/typed.ts'
 import type { SecretKey } from '../../destinations/sealing.ts'
+import { AddressGuard } from '../../egress/address-guard.ts'
 import { ConfigError } from '../../errors.ts'
 import { type AddCommand, type CommandContext, writeJson, writeLine } from '../command.ts'
 import { formatCountOf } from '../format.ts'
@@ -14,6 +15,7 @@ import { firstKey } from '../secret/keys.ts'
 import { sealPlain } from '../secret/reseal.ts'
 import { withSession } from '../session.ts'
 import { printable } from '../table.ts'
+import { closedAddresses } from './closed-addresses.ts'
 import { type Draft, type DraftOptions, parseDraft } from './draft.ts'
 import { orgText } from './find.ts'
 import { readRules } from './rules.ts'
@@ -52,7 +54,7 @@ export const addAdd: AddCommand = (group, context) => {
     .addHelpText('after', example)
     .action(async (options: Options) => {
       const config = await readConfig(options, context)
-      const { id, draft, encrypted } = await withSession(context.env, async (session) => {
+      const { id, draft, allow, encrypted } = await withSession(context.env, async (session) => {
         const { sql } = session
         const rules = await readRules(sql, session.config)
         const draft = parseDraft({ ...options, ...(config !== undefined && { config }) }, rules)
@@ -61,10 +63,15 @@ export const addAdd: AddCommand = (group, context) => {
         const values = { ...draft, ...sealed?.columns, logTypes: [...draft.logTypes] }
         const [row] = await typed(sql).insert(destinations).values(values).returning({ id: destinations.id })
         if (row === undefined) throw new Error('The database took the row and gave no id.')
-        return { id: row.id, draft, encrypted: sealed?.places }
+        return { id: row.id, draft, allow: session.config.egressAllow, encrypted: sealed?.places }
       })
-      if (options.json) writeJson(context.stdout, { id, ...(encrypted && { encrypted }) })
-      else for (const line of told(id, draft, encrypted)) writeLine(context.stdout, line)
+      if (options.json) {
+        writeJson(context.stdout, { id, ...(encrypted && { encrypted }) })
+        return
+      }
+      const closed = closedAddresses(draft.config, new AddressGuard(allow))
+      for (const line of [...told(id, draft, encrypted), ...closed])
+        writeLine(context.stdout, printable(line))
     })
 }
 
@@ -109,13 +116,9 @@ function told(id: number, draft: Draft, encrypted: readonly string[] | undefined
   const { name, type, orgId, logTypes, startFrom, enabled } = draft
   const since = startFrom === 'now' ? 'from now on' : `from ${startFrom} on`
   return [
-    printable(`Added destination ${id}: ${name} (${type}), ${logTypes.join(', ')} of ${orgText(orgId)}.`),
+    `Added destination ${id}: ${name} (${type}), ${logTypes.join(', ')} of ${orgText(orgId)}.`,
     ...(encrypted
-      ? [
-          printable(
-            `Encrypted ${formatCountOf(encrypted.length, 'secret')}: ${encrypted.join(', ') || 'it has none'}.`,
-          ),
-        ]
+      ? [`Encrypted ${formatCountOf(encrypted.length, 'secret')}: ${encrypted.join(', ') || 'it has none'}.`]
       : []),
     enabled
       ? `A running daemon takes it up within a second; it gets events ${since}.`

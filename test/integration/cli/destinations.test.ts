@@ -113,6 +113,37 @@ describe('destinations add', () => {
   })
 })
 
+describe('an address that is not public', () => {
+  const strict = { env: { DATABASE_URL: database.url } }
+  const sentence = '127.0.0.1 is not a public address; the operator may allow it with SPILLWAY_EGRESS_ALLOW.'
+
+  test('is told of when it is added, and is no error', async () => {
+    const config = JSON.stringify({ url: 'http://2130706433:9/' })
+    const args = ['add', '--name', 'closed', ...http, '--org', 'acme', '--config', config]
+    const ran = await run(args, strict)
+    expect(ran).toMatchObject({ code: 0, stderr: '' })
+    expect(ran.stdout.split('\n')).toContain(sentence)
+    expect((await run(args)).stdout).not.toContain('SPILLWAY_EGRESS_ALLOW')
+  })
+
+  test('is not called by a test, which says why', async () => {
+    const receiver = await receiving()
+    await add('local', receiver.url)
+    await add('local name', receiver.url.replace('127.0.0.1', 'localhost'))
+    const ran = await run(['test', 'local', '--json'], strict)
+    expect(ran.code).toBe(1)
+    expect(JSON.parse(ran.stdout)).toMatchObject({
+      outcome: 'retry',
+      reason: 'address_refused',
+      message: sentence,
+    })
+    expect((await run(['test', 'local name'], strict)).stdout).toContain(
+      'localhost does not lead to public addresses only; the operator may allow it with SPILLWAY_EGRESS_ALLOW.',
+    )
+    expect(receiver.connections).toBe(0)
+  })
+})
+
 describe('destinations list', () => {
   test('shows every destination with its state and none of its config (I8)', async () => {
     const id = await add('listed', 'https://listed.example/path')

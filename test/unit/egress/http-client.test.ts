@@ -11,6 +11,7 @@ import {
   destroy,
   drip,
   endless,
+  flood,
   hang,
   late,
   malformed,
@@ -225,6 +226,31 @@ describe('the HTTP client', () => {
     it('when the headers are too large', async () => {
       receiver.reply(malformed(`HTTP/1.1 200 OK\r\nx-a: ${'x'.repeat(20_000)}\r\n\r\n`))
       expect((await failure()).code).toBe('network')
+    })
+
+    it.each([
+      ['news', '', 'HTTP/1.1 103 Early Hints\r\n\r\n'],
+      ['a chunk that is announced', 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4;a=', 'xxxx'],
+      ['trailers', 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n', 'a: b\r\n'],
+      ['headers', 'HTTP/1.1 200 OK\r\n', 'a: b\r\n'],
+    ])('when there is no end to %s, long before its time is over', async (_what, start, chunk) => {
+      const closed = Promise.withResolvers<void>()
+      receiver.reply((response) => {
+        response.socket?.on('close', closed.resolve)
+        flood(start, chunk.repeat(2_000))(response)
+      })
+      expect((await failure({ timeoutMs: 60_000 })).code).toBe('network')
+      await closed.promise
+      expect((await http.request(request(), never)).status).toBe(200)
+    })
+
+    it('not by many answers over one connection', async () => {
+      receiver.always({ body: 'x'.repeat(60_000) })
+      for (let n = 0; n < 30; n += 1) {
+        await http.request(request(), never)
+        await nextTurn()
+      }
+      expect(receiver.connections).toBe(1)
     })
 
     it('when the other side speaks no TLS', async () => {
