@@ -8,26 +8,50 @@
  *   a credential, written into the wrong field.
  * - A reader that finds a problem still returns something of its type, so that the others get their turn.
  *   Nobody sees it, because `parseFields` throws in the end.
+ * - Only what is read with `secret`, `secrets`, `secretAt` or `secretUrl` may be a reference or a ciphertext.
  */
-import { DestinationConfigError, type FieldProblem } from './provider.ts'
+import {
+  type ConfigPath,
+  DestinationConfigError,
+  type FieldProblem,
+  type SecretKind,
+  type Secrets,
+} from './provider.ts'
 import { suggest } from './suggest.ts'
 
 /** `read` takes the fields it knows, below `path`. Throws `DestinationConfigError` with all problems of all fields. */
-export function parseFields<C>(raw: unknown, read: (fields: Fields) => C, path = 'config'): C {
+export function parseFields<C>(
+  raw: unknown,
+  read: (fields: Fields) => C,
+  path = 'config',
+  secrets: Secrets = plainSecrets,
+): C {
   const problems: FieldProblem[] = []
-  const config = readObject(raw, path, problems, read)
+  const config = readObject(raw, { path, below: [], secrets, problems }, read)
   if (problems.length > 0) throw new DestinationConfigError(problems)
   return config
 }
 
-function readObject<C>(raw: unknown, path: string, problems: FieldProblem[], read: (fields: Fields) => C): C {
+/** Knows no other form of a secret than its text. */
+const plainSecrets: Secrets = { reveal: (written) => ({ value: written }) }
+
+interface Place {
+  /** As it is told to people. */
+  readonly path: string
+  /** The same, below the whole. */
+  readonly below: ConfigPath
+  readonly secrets: Secrets
+  readonly problems: FieldProblem[]
+}
+
+function readObject<C>(raw: unknown, place: Place, read: (fields: Fields) => C): C {
   const members = isObject(raw) ? raw : {}
   if (members !== raw) {
-    problems.push({ field: path, problem: `must be a JSON object, not ${kindOf(raw)}` })
+    place.problems.push({ field: place.path, problem: `must be a JSON object, not ${kindOf(raw)}` })
     // The fields of something that is no object are not missing one by one.
-    return read(new Fields(members, path, []))
+    return read(new Fields(members, { ...place, problems: [] }))
   }
-  const fields = new Fields(members, path, problems)
+  const fields = new Fields(members, place)
   const config = read(fields)
   fields.refuseUnknown()
   return config
@@ -42,16 +66,14 @@ export interface TextRule {
 }
 
 export class Fields {
-  readonly path: string
   readonly #members: Readonly<Record<string, unknown>>
-  readonly #problems: FieldProblem[]
+  readonly #place: Place
   readonly #known = new Set<string>()
   #refusesUnknown = true
 
-  constructor(members: Readonly<Record<string, unknown>>, path: string, problems: FieldProblem[]) {
-    this.path = path
+  constructor(members: Readonly<Record<string, unknown>>, place: Place) {
     this.#members = members
-    this.#problems = problems
+    this.#place = place
   }
 
   text(name: string, rule: TextRule): string {
@@ -66,6 +88,41 @@ export class Fields {
     const problem = textProblem(value, rule)
     if (problem !== undefined) this.problem(name, problem)
     return typeof value === 'string' ? value : ''
+  }
+
+  /** A credential: as text, or in one of the forms that `Secrets` knows. The rule is for what it comes to. */
+  secret(name: string, rule: TextRule, kind: SecretKind = 'credential'): string {
+    const value = this.value(name)
+    if (value !== undefined) return this.secretAt([name], value, rule, kind)
+    this.problem(name, `is missing; write ${rule.what}`)
+    return ''
+  }
+
+  /** A list of credentials, without those that cannot be used. Nothing if it is not there. */
+  secrets(name: string, rule: TextRule, count: { readonly min: number; readonly max: number }): string[] {
+    const value = this.value(name)
+    if (!Array.isArray(value)) {
+      const wrong = value === undefined ? 'is missing; write' : `must be a list, not ${kindOf(value)}; write`
+      this.problem(name, `${wrong} a list with ${rule.what}`)
+      return []
+    }
+    if (value.length < count.min || value.length > count.max) {
+      this.problem(name, `must hold from ${count.min} to ${count.max}`)
+    }
+    return value
+      .slice(0, count.max)
+      .map((each: unknown, index) => this.secretAt([name, index], each, rule))
+      .filter((each) => each !== '')
+  }
+
+  /** For credentials in fields of a shape of their own. Empty where there was a problem. */
+  secretAt(at: ConfigPath, written: unknown, rule: TextRule, kind: SecretKind = 'credential'): string {
+    const { below, secrets } = this.#place
+    const revealed = secrets.reveal(written, [...below, ...at], kind)
+    const problem = 'problem' in revealed ? revealed.problem : textProblem(revealed.value, rule)
+    if (problem === undefined && 'value' in revealed) return String(revealed.value)
+    this.problem(pathText(at), problem ?? '')
+    return ''
   }
 
   integer(name: string, range: { readonly min: number; readonly max: number }): number | undefined {
@@ -104,14 +161,19 @@ export class Fields {
 
   /** An address that may be called: http or https, no credentials in it, no fragment. */
   optionalUrl(name: string, what: string): URL | undefined {
-    const text = this.optionalText(name, { what, maxLength: 4096, check: (value) => urlProblem(value, what) })
+    const text = this.optionalText(name, urlRule(what))
     return text === undefined ? undefined : (URL.parse(text) ?? new URL(unusedUrl))
+  }
+
+  /** An address that may be a credential itself, as those of many webhooks are. */
+  secretUrl(name: string, what: string): URL {
+    return URL.parse(this.secret(name, urlRule(what), 'address')) ?? new URL(unusedUrl)
   }
 
   /** A nested object with its own known fields; nothing if it is not there. */
   nested<T>(name: string, read: (fields: Fields) => T): T | undefined {
     const value = this.value(name)
-    return value === undefined ? undefined : readObject(value, this.pathOf(name), this.#problems, read)
+    return value === undefined ? undefined : readObject(value, this.#below(name), read)
   }
 
   /** The members of an object whose names the user chooses; none if it is not there. */
@@ -131,7 +193,7 @@ export class Fields {
 
   /** `at` is the path below this object: `token`, `headers.X-Key`, `tags[2]`. */
   problem(at: string, problem: string): void {
-    this.#problems.push({ field: this.pathOf(at), problem })
+    this.#place.problems.push({ field: `${this.#place.path}.${at}`, problem })
   }
 
   /** Where the field that says which others there are is bad, nothing can be said about those. */
@@ -150,22 +212,41 @@ export class Fields {
     }
   }
 
-  private pathOf(at: string): string {
-    return `${this.path}.${at}`
+  #below(name: string): Place {
+    const { path, below } = this.#place
+    return { ...this.#place, path: `${path}.${name}`, below: [...below, name] }
   }
 }
 
+/** `['headers', 'X-Key']` → `headers.X-Key`, `['secrets', 0]` → `secrets[0]`. */
+function pathText(at: ConfigPath): string {
+  return at
+    .map((step) => (typeof step === 'number' ? `[${step}]` : `.${printable(step)}`))
+    .join('')
+    .slice(1)
+}
+
 /** Stands in for an address that was refused; `.invalid` leads nowhere (RFC 6761). */
-const unusedUrl = 'http://refused.invalid'
+const unusedUrl = 'https://refused.invalid'
 
 /** What is wrong with a value that must be text, or nothing. */
 export function textProblem(value: unknown, rule: TextRule): string | undefined {
   if (typeof value !== 'string') return `must be text, not ${kindOf(value)}; write ${rule.what}`
   if (value === '') return `is empty; write ${rule.what}`
+  if (isSealed(value)) return `holds an encrypted secret, which only secret fields may; write ${rule.what}`
   if (rule.maxLength !== undefined && value.length > rule.maxLength) {
     return `is longer than ${rule.maxLength} characters`
   }
   return rule.check?.(value)
+}
+
+/** Whether a text has the form of an encrypted secret, of any version. */
+export function isSealed(text: string): boolean {
+  return /^enc:v\d+:/.test(text)
+}
+
+function urlRule(what: string): TextRule {
+  return { what, maxLength: 4096, check: (value) => urlProblem(value, what) }
 }
 
 function urlProblem(text: string, what: string): string | undefined {

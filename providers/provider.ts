@@ -29,6 +29,8 @@ export interface Limits {
   readonly maxEventBytes: number
   /** Events older than this are dropped by the receiver although it says yes; they are skipped and recorded. */
   readonly maxEventAgeMs?: number
+  /** The same for events whose timestamp lies further ahead than this. */
+  readonly maxEventAheadMs?: number
 }
 
 /**
@@ -180,6 +182,25 @@ export interface HttpClient {
   request(request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer>
 }
 
+/** A place in a config: `['auth', 'token']`, `['signing', 'secrets', 0]`. */
+export type ConfigPath = readonly (string | number)[]
+
+/** An address may be told to people and may be a secret; a credential is always one. */
+export type SecretKind = 'credential' | 'address'
+
+/** Opens what may be written into a destination's secret fields: text, a reference, a ciphertext. */
+export interface Secrets {
+  /**
+   * What a secret field comes to, or what is wrong with it, without any part of its value. Called once for each
+   * secret field that is there. What has none of the known forms comes back as it is.
+   */
+  reveal(
+    written: unknown,
+    at: ConfigPath,
+    kind: SecretKind,
+  ): { readonly value: unknown } | { readonly problem: string }
+}
+
 export interface SenderDeps {
   readonly http: HttpClient
   /** Epoch milliseconds. */
@@ -200,11 +221,15 @@ export interface Sender {
 export interface Provider<C> {
   readonly type: string
   /** Throws `DestinationConfigError`, which names every bad field at once. */
-  parseConfig(raw: unknown): C
+  parseConfig(raw: unknown, secrets: Secrets): C
   limits(config: C): Limits
   framing(config: C): Framing
-  /** Called once per event. Pure: the same event and config give the same text. */
-  encode(event: AuditEvent, config: C): string
+  /**
+   * Called when an event is read, and again each time it is read again. Pure: the same event, config and time
+   * give the same text. `now` (epoch milliseconds) is for vendors that judge an event's age; whatever else
+   * depends on it gives a retried batch other bytes, and with them another id (I4).
+   */
+  encode(event: AuditEvent, config: C, now: number): string
   open(config: C, deps: SenderDeps): Sender
 }
 
@@ -212,7 +237,7 @@ export interface Provider<C> {
 export interface Configured {
   readonly limits: Limits
   readonly framing: Framing
-  encode(event: AuditEvent): string
+  encode(event: AuditEvent, now: number): string
   open(deps: SenderDeps): Sender
 }
 
@@ -220,18 +245,18 @@ export interface Configured {
 export interface DestinationType {
   readonly type: string
   /** Throws `DestinationConfigError`. */
-  configure(rawConfig: unknown): Configured
+  configure(rawConfig: unknown, secrets: Secrets): Configured
 }
 
 export function destinationType<C>(provider: Provider<C>): DestinationType {
   return {
     type: provider.type,
-    configure(rawConfig) {
-      const config = provider.parseConfig(rawConfig)
+    configure(rawConfig, secrets) {
+      const config = provider.parseConfig(rawConfig, secrets)
       return {
         limits: provider.limits(config),
         framing: provider.framing(config),
-        encode: (event) => provider.encode(event, config),
+        encode: (event, now) => provider.encode(event, config, now),
         open: (deps) => provider.open(config, deps),
       }
     },

@@ -4,6 +4,8 @@
  */
 import { isIP } from 'node:net'
 import type { FieldProblem } from '../providers/provider.ts'
+import type { SecretKey } from './destinations/sealing.ts'
+import { secretVariables } from './destinations/secrets.ts'
 import { ConfigError } from './errors.ts'
 
 export interface Config {
@@ -25,6 +27,8 @@ export interface Config {
   readonly egressProxy: EgressProxy | undefined
   /** The first one encrypts; all of them decrypt. */
   readonly secretKeys: readonly SecretKey[]
+  /** `SPILLWAY_SECRET_<NAME>` by `<NAME>`: what configs of destinations may refer to. As written, untrimmed. */
+  readonly secretVariables: ReadonlyMap<string, string>
   readonly httpHost: string
   /** 0 lets the system choose. */
   readonly httpPort: number
@@ -56,12 +60,6 @@ interface Cidr {
   readonly address: string
   readonly prefix: number
   readonly family: 'ipv4' | 'ipv6'
-}
-
-interface SecretKey {
-  readonly id: string
-  /** 32 bytes: AES-256. */
-  readonly key: Uint8Array
 }
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
@@ -114,6 +112,7 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
     egressAllow: parsed('SPILLWAY_EGRESS_ALLOW', { cidrs: [], hosts: [] }, parseEgress),
     egressProxy: parsed<EgressProxy | undefined>('SPILLWAY_EGRESS_PROXY', undefined, parseProxy),
     secretKeys: parsed<readonly SecretKey[]>('SPILLWAY_SECRET_KEYS', [], parseSecretKeys),
+    secretVariables: secretVariables(env),
     httpHost: parsed('SPILLWAY_HTTP_HOST', '127.0.0.1', parseHost),
     httpPort: integer('SPILLWAY_HTTP_PORT', 8787, 0, 65_535),
     apiToken: text('SPILLWAY_API_TOKEN'),

@@ -17,6 +17,7 @@ import { DeliveryStore } from './delivery/store.ts'
 import { deliveryDefaults } from './destinations/delivery-settings.ts'
 import type { DestinationRules } from './destinations/destination.ts'
 import { DatabaseClock, Registry, type RegistryChanges } from './destinations/registry.ts'
+import { openVault, type Vault } from './destinations/secrets.ts'
 import { type ClosableHttpClient, createHttpClient } from './egress/http-client.ts'
 import { DatabaseDiagnosis } from './sources/diagnosis.ts'
 import { Floors } from './sources/floors.ts'
@@ -60,6 +61,7 @@ export class Service {
   readonly #options: ServiceOptions
   readonly #stopping = new AbortController()
   readonly #types: ReadonlyMap<string, DestinationType>
+  readonly #vault: Vault
   readonly #sql: Sql
   readonly #sourceSql: SourceSql
   readonly #sourceAvailability: Availability
@@ -80,6 +82,7 @@ export class Service {
     const sourceRoute = sourceUrl === databaseUrl ? route : new Route(sourceUrl, 'source', log)
     this.#options = options
     this.#types = new Map(options.types.map((type) => [type.type, type]))
+    this.#vault = openVault(config)
     this.#sql = connectState(databaseUrl, { applicationName: 'spillway', max: statePoolSize, pooled })
     this.#sourceSql = openSource(
       sourceUrl,
@@ -244,6 +247,7 @@ export class Service {
         this.#sources.definitions.map(({ logType, orgColumn }) => [logType, { hasOrg: orgColumn !== null }]),
       ),
       delivery: deliveryDefaults(this.#options.config),
+      vault: this.#vault,
     }
   }
 }

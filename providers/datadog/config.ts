@@ -1,6 +1,7 @@
 /** The settings of a `datadog` destination. Every one that is not named here is refused. */
 import { type Fields, isObject, kindOf, parseFields, printable, textProblem } from '../fields.ts'
 import { credentialProblem } from '../header-rules.ts'
+import type { Secrets } from '../provider.ts'
 
 /** Datadog's regions (docs.datadoghq.com/getting_started/site): keys and data belong to exactly one. */
 export const sites = [
@@ -15,6 +16,13 @@ export const sites = [
   'us2.ddog-gov.com',
 ] as const
 
+const timestampModes = ['event', 'forward'] as const
+/**
+ * What becomes of an event whose timestamp the intake would drop it for: it is skipped and recorded, or sent
+ * under the time of sending.
+ */
+type TimestampMode = (typeof timestampModes)[number]
+
 export interface DatadogConfig {
   /** The site's log intake, or the one that `endpoint` names. */
   readonly url: URL
@@ -24,6 +32,7 @@ export interface DatadogConfig {
   readonly hostname: string | undefined
   /** As the intake reads them: `env:prod,team:core`. */
   readonly ddtags: string | undefined
+  readonly timestampMode: TimestampMode
   /** Goes before the daemon's own. */
   readonly timeoutMs: number | undefined
 }
@@ -37,8 +46,8 @@ const maxTagLength = 200
 const maxTags = 100
 
 /** Throws `DestinationConfigError`. */
-export function parseDatadogConfig(raw: unknown): DatadogConfig {
-  return parseFields(raw, (fields) => {
+export function parseDatadogConfig(raw: unknown, secrets?: Secrets): DatadogConfig {
+  const read = (fields: Fields): DatadogConfig => {
     const site = fields.choice('site', sites, 'datadoghq.com') ?? 'datadoghq.com'
     const endpoint = fields.optionalUrl(
       'endpoint',
@@ -49,14 +58,16 @@ export function parseDatadogConfig(raw: unknown): DatadogConfig {
         endpoint === undefined
           ? new URL(`https://http-intake.logs.${site}${intakePath}`)
           : intakeOf(endpoint),
-      apiKey: fields.text('apiKey', { what: 'the API key', maxLength: 256, check: credentialProblem }),
+      apiKey: fields.secret('apiKey', { what: 'the API key', maxLength: 256, check: credentialProblem }),
       service: fields.optionalText('service', line('the name of the service')),
       source: fields.optionalText('source', line('the name of the source')) ?? 'spillway',
       hostname: fields.optionalText('hostname', line('the name of the host')),
       ddtags: readTags(fields),
+      timestampMode: fields.choice('timestampMode', timestampModes, 'event') ?? 'event',
       timeoutMs: fields.integer('timeoutMs', { min: 1, max: 600_000 }),
     }
-  })
+  }
+  return parseFields(raw, read, 'config', secrets)
 }
 
 /** Takes the proxy's base address as well as the full one of its intake. */

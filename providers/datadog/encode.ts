@@ -8,21 +8,44 @@ import { readMembers, readString } from '../json-text.ts'
 import type { AuditEvent, Framing, Limits } from '../provider.ts'
 import type { DatadogConfig } from './config.ts'
 
+const minuteMs = 60_000
+const hourMs = 60 * minuteMs
+
+/** From the "Send logs" page: the intake drops what lies outside of it, while it answers 202. */
+const window = { pastMs: 18 * hourMs, aheadMs: 2 * hourMs }
+
+/** Age is judged when a batch is cut. Until it has arrived quick retries may pass, and clocks may differ. */
+const sendingMarginMs = 5 * minuteMs
+
+/**
+ * The same for events that are forwarded, whose age is judged when they are read: a page may wait for a whole
+ * turn behind a slow receiver. A wide margin costs a date, a narrow one the event.
+ */
+const readingMarginMs = 2 * hourMs
+
 /** From the "Send logs" page of the vendor's API reference. */
-export const datadogLimits: Limits = {
+const sizes: Limits = {
   maxEvents: 1_000,
   // The intake takes 5 MB, uncompressed. Vector's sink aims at 4.25 MB, because what the intake adds to
   // each log counts as well, and a body over the limit is refused as a whole (413).
   maxBytes: 4_250_000,
   // A larger log is cut off while the intake answers 202: nobody would ever learn of it.
   maxEventBytes: 1_000_000,
-  // 18 h. Older logs are dropped while the intake answers 202.
-  maxEventAgeMs: 64_800_000,
+}
+
+export function datadogLimits({ timestampMode }: DatadogConfig): Limits {
+  if (timestampMode === 'forward') return sizes
+  return {
+    ...sizes,
+    maxEventAgeMs: window.pastMs - sendingMarginMs,
+    maxEventAheadMs: window.aheadMs - sendingMarginMs,
+  }
 }
 
 export const datadogFraming: Framing = { prefix: '[', separator: ',', suffix: ']', gzip: true }
 
-export function encodeDatadogEvent(event: AuditEvent, config: DatadogConfig): string {
+export function encodeDatadogEvent(event: AuditEvent, config: DatadogConfig, now: number): string {
+  const isForwarded = config.timestampMode === 'forward' && isOutside(event, now)
   const own = JSON.stringify({
     message: summary(event),
     ddsource: config.source,
@@ -30,12 +53,19 @@ export function encodeDatadogEvent(event: AuditEvent, config: DatadogConfig): st
     service: config.service,
     hostname: config.hostname,
     // Milliseconds: the form that every date remapper reads. The row keeps its full precision below `data`.
-    timestamp: Math.floor(event.timestampMs),
+    timestamp: Math.floor(isForwarded ? now : event.timestampMs),
+    original_timestamp: isForwarded ? event.timestamp : undefined,
     id: event.id,
     event: event.logType,
     org_id: event.orgId,
   })
   return `${own.slice(0, -1)},"data":${oneLine(event.dataJson)}}`
+}
+
+/** Whether the intake might drop it for its timestamp by the time it arrives. */
+function isOutside({ timestampMs }: AuditEvent, now: number): boolean {
+  const { pastMs, aheadMs } = window
+  return timestampMs < now - (pastMs - readingMarginMs) || timestampMs > now + (aheadMs - sendingMarginMs)
 }
 
 /** The columns that tell a person what happened, in the order in which they are read. */

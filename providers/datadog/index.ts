@@ -7,7 +7,7 @@ import { openDatadogSender } from './sender.ts'
 export const datadog: Provider<DatadogConfig> = {
   type: 'datadog',
   parseConfig: parseDatadogConfig,
-  limits: () => datadogLimits,
+  limits: datadogLimits,
   framing: () => datadogFraming,
   encode: encodeDatadogEvent,
   open: openDatadogSender,

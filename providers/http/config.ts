@@ -1,6 +1,10 @@
 /** The settings of an `http` destination. Every one that is not named here is refused. */
-import { type Fields, parseFields, printable, textProblem } from '../fields.ts'
+import { type Fields, parseFields, printable } from '../fields.ts'
 import { credentialProblem, headerNameProblem, headerValueProblem } from '../header-rules.ts'
+import { type OAuthConfig, readOAuth } from '../oauth.ts'
+import type { Secrets } from '../provider.ts'
+import { readSigning } from '../signing.ts'
+import { readTls, type TlsConfig } from '../tls.ts'
 import { compileTemplate, type Template } from './template.ts'
 
 const formats = ['json_array', 'ndjson', 'json_object'] as const
@@ -11,6 +15,11 @@ export interface HttpConfig {
   readonly method: 'POST' | 'PUT'
   /** The user's own and the one that carries the credentials. */
   readonly headers: Readonly<Record<string, string>>
+  /** Where a token is the credential, and has to be asked for. */
+  readonly oauth: OAuthConfig | undefined
+  /** Each request is signed with all of them. */
+  readonly signingKeys: readonly Uint8Array[]
+  readonly tls: TlsConfig | undefined
   readonly format: Format
   /** Stands in for the envelope. */
   readonly template: Template | undefined
@@ -45,56 +54,68 @@ const reservedHeaders = new Set([
 const reservedPrefixes = ['webhook-', 'spillway-', 'proxy-']
 
 /** Throws `DestinationConfigError`. */
-export function parseHttpConfig(raw: unknown): HttpConfig {
-  return parseFields(raw, (fields) => {
-    const url = fields.url('url', 'the address to send to, such as https://example.com/audit')
+export function parseHttpConfig(raw: unknown, secrets?: Secrets): HttpConfig {
+  const read = (fields: Fields): HttpConfig => {
+    const url = fields.secretUrl('url', 'the address to send to, such as https://example.com/audit')
     const method = fields.choice('method', ['POST', 'PUT'], 'POST') ?? 'POST'
-    const credentials = fields.nested('auth', readAuth)
+    const { header, oauth } = fields.nested('auth', readAuth) ?? {}
+    const tls = fields.nested('tls', readTls)
+    if (tls && url.protocol !== 'https:') fields.problem('tls', 'needs a url that begins with https://')
     return {
       url,
       method,
-      headers: { ...readHeaders(fields, credentials?.[0]), ...Object.fromEntries(pairs(credentials)) },
+      headers: { ...readHeaders(fields, header?.[0]), ...Object.fromEntries(header ? [header] : []) },
+      oauth,
+      signingKeys: fields.nested('signing', readSigning) ?? [],
+      tls,
       format: fields.choice('format', formats, 'json_array') ?? 'json_array',
       template: readTemplate(fields),
       gzip: fields.flag('gzip', false),
       timeoutMs: fields.integer('timeoutMs', { min: 1, max: maxTimeoutMs }),
     }
-  })
+  }
+  return parseFields(raw, read, 'config', secrets)
 }
 
-type Header = readonly [name: string, value: string]
-
-function pairs(header: Header | undefined): readonly Header[] {
-  return header === undefined ? [] : [header]
+interface Credentials {
+  /** The header that carries them, as far as they are known. */
+  readonly header?: readonly [name: string, value: string]
+  readonly oauth?: OAuthConfig
 }
 
-/** The header that carries the credentials, if there are any. */
-function readAuth(fields: Fields): Header | undefined {
-  const type = fields.choice('type', ['none', 'bearer', 'basic', 'header'])
+function readAuth(fields: Fields): Credentials {
+  const type = fields.choice('type', ['none', 'bearer', 'basic', 'header', 'oauth2'])
   switch (type) {
     case 'none':
-      return undefined
+      return {}
+    case 'oauth2':
+      return { oauth: readOAuth(fields) }
     case 'bearer': {
       const rule = { what: 'the token, without the word Bearer', maxLength: 4096, check: credentialProblem }
-      return ['authorization', `Bearer ${fields.text('token', rule)}`]
+      return { header: ['authorization', `Bearer ${fields.secret('token', rule)}`] }
     }
     case 'basic': {
       const username = fields.text('username', { what: 'the user name', maxLength: 1024, check: userProblem })
-      const password = fields.text('password', { what: 'the password', maxLength: 1024, check: lineProblem })
-      return ['authorization', `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`]
+      const password = fields.secret('password', {
+        what: 'the password',
+        maxLength: 1024,
+        check: lineProblem,
+      })
+      const pair = Buffer.from(`${username}:${password}`).toString('base64')
+      return { header: ['authorization', `Basic ${pair}`] }
     }
     case 'header': {
       const name = fields.text('name', { what: 'a header name, such as X-Api-Key', check: authNameProblem })
-      const value = fields.text('value', {
+      const value = fields.secret('value', {
         what: "the header's value",
         maxLength: 4096,
         check: headerValueProblem,
       })
-      return [name.toLowerCase(), value]
+      return { header: [name.toLowerCase(), value] }
     }
     case undefined:
       fields.letUnknownPass()
-      return undefined
+      return {}
     default:
       return type satisfies never
   }
@@ -105,15 +126,15 @@ function readHeaders(fields: Fields, authName: string | undefined): Record<strin
   let length = 0
   for (const [written, value] of fields.members('headers')) {
     const name = written.toLowerCase()
-    const at = `headers.${printable(written)}`
     const problem =
       headerNameProblem(written) ??
       reservedProblem(name) ??
       (name === authName ? 'is set by auth as well; write it once' : undefined) ??
-      (headers.has(name) ? 'is there twice; upper and lower case are the same header' : undefined) ??
-      textProblem(value, { what: "the header's value", maxLength: 4096, check: headerValueProblem })
-    if (problem !== undefined) fields.problem(at, problem)
-    headers.set(name, typeof value === 'string' ? value : '')
+      (headers.has(name) ? 'is there twice; upper and lower case are the same header' : undefined)
+    if (problem !== undefined) fields.problem(`headers.${printable(written)}`, problem)
+    // People put tokens here as well.
+    const rule = { what: "the header's value", maxLength: 4096, check: headerValueProblem }
+    headers.set(name, fields.secretAt(['headers', written], value, rule))
     length += name.length + (headers.get(name)?.length ?? 0)
   }
   if (length > maxHeadersLength)

@@ -1,10 +1,13 @@
 /**
- * Sends batches to one HTTP endpoint. Stateless: ids come with the batch, the time from outside, and the
- * connections belong to the daemon's client.
+ * Sends batches to one HTTP endpoint. Stateless but for an OAuth token: ids come with the batch, the time from
+ * outside, and the connections belong to the daemon's client.
  */
 import { compress, exchange, frame } from '../exchange.ts'
+import { openAuthorizer } from '../oauth.ts'
 import type { EncodedBatch, Outcome, Refusal, Sender, SenderDeps } from '../provider.ts'
+import { signatures } from '../signing.ts'
 import { statusOutcome, type WholeOutcome } from '../status.ts'
+import { explainTls } from '../tls.ts'
 import { userAgent } from '../user-agent.ts'
 import type { HttpConfig } from './config.ts'
 import { contentType, httpFraming } from './encode.ts'
@@ -21,23 +24,40 @@ export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
     ...(framing.gzip && { 'content-encoding': 'gzip' }),
   }
 
+  const { oauth, signingKeys, tls } = config
+  const timeoutMs = config.timeoutMs ?? deps.requestTimeoutMs
+  const authorizer = oauth && openAuthorizer(oauth, deps)
+
   const post: Post = async (id, text, signal) => {
     const body = framing.gzip ? await compress(text) : text
-    const request = {
-      method: config.method,
-      url: config.url,
-      headers: {
-        ...headers,
-        // Standard Webhooks: the id is the same in every attempt, the time is the attempt's own.
-        'webhook-id': id,
-        'webhook-timestamp': String(Math.floor(deps.now() / 1000)),
-        // A quoted string (RFC 8941), as the draft of the Idempotency-Key header asks for.
-        'idempotency-key': `"${id}"`,
-      },
-      body,
-      timeoutMs: config.timeoutMs ?? deps.requestTimeoutMs,
+    const request = (credentials: Record<string, string>, timeoutMs: number) => {
+      // Standard Webhooks: the id is the same in every attempt, the time is the attempt's own.
+      const timestamp = Math.floor(deps.now() / 1000)
+      const sent = {
+        method: config.method,
+        url: config.url,
+        headers: {
+          ...headers,
+          'webhook-id': id,
+          'webhook-timestamp': String(timestamp),
+          // Of the text: compression is how it travels, and undone by most servers before anybody looks.
+          ...(signingKeys.length > 0 && {
+            'webhook-signature': signatures(signingKeys, id, timestamp, text),
+          }),
+          // A quoted string (RFC 8941), as the draft of the Idempotency-Key header asks for.
+          'idempotency-key': `"${id}"`,
+          ...credentials,
+        },
+        body,
+        ...(tls && { tls: tls.identity }),
+        timeoutMs,
+      }
+      return exchange(deps.http, sent, signal, (answer) => statusOutcome(answer, deps.now()))
     }
-    return exchange(deps.http, request, signal, (answer) => statusOutcome(answer, deps.now()))
+    const outcome = authorizer
+      ? await authorizer.send(request, timeoutMs, signal)
+      : await request({}, timeoutMs)
+    return tls ? explainTls(outcome, tls, deps.now()) : outcome
   }
 
   return {
@@ -45,7 +65,9 @@ export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
       if (framing.onePerRequest === true) return sendOneByOne(batch, post, signal)
       return post(batch.id, frame(batch, framing), signal)
     },
-    async close() {},
+    async close() {
+      authorizer?.close()
+    },
   }
 }
 

@@ -6,7 +6,7 @@
  * can break the document or add a field to it, and a `{{id}}` inside an event stays what it is.
  */
 import { oneLine } from '../envelope.ts'
-import { isObject, kindOf, printable } from '../fields.ts'
+import { isObject, isSealed, kindOf, printable } from '../fields.ts'
 import { readMembers, readString } from '../json-text.ts'
 import type { AuditEvent } from '../provider.ts'
 import { suggest } from '../suggest.ts'
@@ -55,6 +55,7 @@ function compileValue(value: unknown, path: string, depth: number, report: Repor
     return ['[', ...items.flatMap((item, index) => (index === 0 ? item : [',', ...item])), ']']
   }
   if (isObject(value)) {
+    if (Object.hasOwn(value, '$secret')) report(path, secretProblem)
     const members = Object.entries(value).map(([key, member]) => {
       const at = `${path}.${printable(key)}`
       if (/\{\{|\}\}/.test(key)) report(at, 'has a placeholder in its key; placeholders work in values only')
@@ -65,7 +66,11 @@ function compileValue(value: unknown, path: string, depth: number, report: Repor
   return [JSON.stringify(value)]
 }
 
+/** It would be sent as it is written, in the body that also goes into the batch's id. */
+const secretProblem = 'holds a secret; templates know none, write it into auth or headers'
+
 function compileString(text: string, path: string, report: Report): Template {
+  if (isSealed(text)) report(path, secretProblem)
   const pieces: (string | Placeholder)[] = []
   let at = 0
   for (const { index, 0: braces } of text.matchAll(/\{\{|\}\}/g)) {

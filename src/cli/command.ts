@@ -5,7 +5,7 @@ export interface CommandContext {
   readonly env: NodeJS.ProcessEnv
   readonly stdout: NodeJS.WriteStream
   readonly stderr: NodeJS.WriteStream
-  /** Default `process.stdin`; read only by options that take `-`. */
+  /** Default `process.stdin`; read only by options that take `-` and by `secret encrypt`. */
   readonly stdin?: NodeJS.ReadableStream
   /** Aborts on SIGINT and SIGTERM. */
   readonly signal: AbortSignal

@@ -15,6 +15,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   demo: async () => (await import('./demo/command.ts')).addDemo,
   destinations: async () => (await import('./destinations/index.ts')).addDestinations,
   sources: async () => (await import('./sources/index.ts')).addSources,
+  secret: async () => (await import('./secret/index.ts')).addSecret,
   doctor: async () => (await import('./doctor/command.ts')).addDoctor,
 }
 

@@ -95,6 +95,7 @@ export function cutBatch(
   const maxEvents = Math.min(rules.batchSize, limits.maxEvents)
   const { emptyBytes, separatorBytes } = framingBytes(framing)
   const oldest = limits.maxEventAgeMs === undefined ? undefined : now - limits.maxEventAgeMs
+  const newest = limits.maxEventAheadMs === undefined ? undefined : now + limits.maxEventAheadMs
   const events: EncodedEvent[] = []
   const positions: Position[] = []
   const skipped: SkippedRange[] = []
@@ -131,6 +132,8 @@ export function cutBatch(
     const { event } = item
     if (oldest !== undefined && item.timestampMs < oldest) {
       extendSkipped(skipped, to, item.position, 'too_old_for_provider')
+    } else if (newest !== undefined && item.timestampMs > newest) {
+      extendSkipped(skipped, to, item.position, 'too_far_ahead_for_provider')
     } else if (event.bytes > limits.maxEventBytes || emptyBytes + event.bytes > limits.maxBytes) {
       deadLetters.push({
         position: item.position,

@@ -182,14 +182,15 @@ export class Reporter {
   }
 
   skipped(logType: string, skipped: readonly SkippedRange[]): void {
-    const tooOld = skipped.filter(({ reason }) => reason === 'too_old_for_provider')
-    if (tooOld.length > 0) {
+    for (const reason of ['too_old_for_provider', 'too_far_ahead_for_provider'] as const) {
+      const unwanted = skipped.filter((range) => range.reason === reason)
+      if (unwanted.length === 0) continue
       this.#log.emit('events.skipped', {
         ...this.#who,
         log_type: logType,
-        reason: 'too_old_for_provider',
-        event_count: tooOld.reduce((sum, { count }) => sum + (count ?? 0), 0),
-        ranges: tooOld.map((range) => loggable({ ...range, logType })),
+        reason,
+        event_count: unwanted.reduce((sum, { count }) => sum + (count ?? 0), 0),
+        ranges: unwanted.map((range) => loggable({ ...range, logType })),
       })
     }
     const deleted = skipped.filter(({ reason }) => reason === 'deleted_at_source')

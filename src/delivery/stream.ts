@@ -34,7 +34,7 @@ export interface StreamOptions {
   readonly orgId: string | null
   readonly source: SourceView
   readonly rules: CutRules
-  readonly encode: (event: AuditEvent) => string
+  readonly encode: (event: AuditEvent, now: number) => string
   /** The table's first row when the destination was last known to be at work; see `Deletions`. */
   readonly oldestBefore: () => Oldest
   /** Epoch milliseconds. */
@@ -374,7 +374,7 @@ export class Stream {
   }
 
   #toItem({ position, event, oversizeBytes, isDuplicate }: ReadRow): Item {
-    const body = oversizeBytes === undefined ? this.#options.encode(event) : ''
+    const body = oversizeBytes === undefined ? this.#options.encode(event, this.#options.now()) : ''
     const bytes = oversizeBytes ?? Buffer.byteLength(body)
     return {
       kind: 'event',

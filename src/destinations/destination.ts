@@ -9,6 +9,7 @@ import {
   type FieldProblem,
 } from '../../providers/provider.ts'
 import { type DeliverySettings, parseDeliverySettings } from './delivery-settings.ts'
+import type { Vault } from './secrets.ts'
 
 export interface DestinationRow {
   readonly id: number
@@ -52,6 +53,8 @@ export interface DestinationRules {
   /** Registered log types, and whether their events have a tenant. */
   readonly logTypes: ReadonlyMap<string, { readonly hasOrg: boolean }>
   readonly delivery: DeliverySettings
+  /** Opens what is in its secret fields. */
+  readonly vault: Vault
 }
 
 /** Throws `DestinationConfigError`. */
@@ -80,7 +83,7 @@ export function parseDestination(row: DestinationRow, rules: DestinationRules): 
   }
   const startFrom = collect(() => parseStartFrom(row.startFrom))
   const delivery = collect(() => parseDeliverySettings(row.delivery, rules.delivery))
-  const configured = collect(() => type?.configure(row.config))
+  const configured = collect(() => type?.configure(row.config, rules.vault.of(row.id)))
   if (problems.length > 0 || !startFrom || !delivery || !configured) {
     throw new DestinationConfigError(problems)
   }

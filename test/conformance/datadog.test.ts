@@ -6,7 +6,7 @@ import { createHttpClient } from '../../src/egress/http-client.ts'
 import { loopback } from '../support/egress.ts'
 import { type DatadogIntake, datadogIntake } from '../support/fakes/datadog.ts'
 import { type Receiver, startReceiver } from '../support/receiver.ts'
-import { batchOf, deps, event, hostileEvents, now } from './fixture.ts'
+import { batchOf, deps, event, hostileEvents, now, plain } from './fixture.ts'
 import { conformance } from './suite.ts'
 
 const apiKey = '0f4bd2f0c1a94c1d9e3a5b7c8d6e1f20'
@@ -71,6 +71,25 @@ describe('the fake intake', () => {
     await vendorClient(apiKey).submitLog({ body: [{ message: 'x'.repeat(1_000_001) }] })
     expect(intake.truncated).toBe(1)
   })
+
+  it('drops what is too old or too far ahead with a yes, as the real one does', async () => {
+    const hour = 3_600_000
+    const ages = [18 * hour + 60_000, 18 * hour - 60_000, 0, -2 * hour + 60_000, -2 * hour - 60_000]
+    const dates = ages.map((age) => Date.now() - age)
+    const body = [
+      ...dates.map((timestamp) => ({ message: 'ms', additionalProperties: { timestamp } })),
+      ...dates.map((at) => ({
+        message: 'iso',
+        additionalProperties: { timestamp: new Date(at).toISOString() },
+      })),
+    ]
+    await vendorClient(apiKey).submitLog({ body: body as v2.HTTPLogItem[] })
+    expect(intake.dropped).toBe(4)
+    expect(intake.logs.map(({ timestamp }) => timestamp)).toEqual([
+      ...dates.slice(1, 4),
+      ...dates.slice(1, 4).map((at) => new Date(at).toISOString()),
+    ])
+  })
 })
 
 conformance({
@@ -79,9 +98,9 @@ conformance({
   config: (url) => ({ apiKey, endpoint: url, service: 'console', tags: { env: 'prod' }, hostname: 'web-1' }),
   secrets: [apiKey],
   honest(request) {
-    const intake = datadogIntake(apiKey)
+    const intake = datadogIntake(apiKey, () => now)
     const answer = intake.answer(request)
-    expect(intake.truncated).toBe(0)
+    expect(intake).toMatchObject({ truncated: 0, dropped: 0 })
     return answer
   },
   eventIds: (request) => JSON.parse(request.body.toString()).map((log: { id: string }) => log.id),
@@ -95,10 +114,13 @@ describe('datadog: what arrives', () => {
   async function arrive(config: Record<string, unknown>) {
     const receiver = await startReceiver()
     const http = createHttpClient({ allow: loopback })
-    const intake = datadogIntake(apiKey)
+    const intake = datadogIntake(apiKey, () => now)
     receiver.always({ choose: intake.answer })
     try {
-      const configured = destinationType(datadog).configure({ apiKey, endpoint: receiver.url, ...config })
+      const configured = destinationType(datadog).configure(
+        { apiKey, endpoint: receiver.url, ...config },
+        plain,
+      )
       const batch = batchOf(configured, [event(4), ...hostileEvents])
       await configured.open(deps(http)).send(batch, new AbortController().signal)
       return { logs: intake.logs, requests: receiver.requests }
@@ -130,7 +152,7 @@ describe('datadog: what arrives', () => {
       const receiver = await startReceiver()
       const http = createHttpClient({ allow: loopback })
       const config = { apiKey, endpoint: `${receiver.url}/dd${suffix}` }
-      const configured = destinationType(datadog).configure(config)
+      const configured = destinationType(datadog).configure(config, plain)
       await configured.open(deps(http)).send(batchOf(configured, [event(1)]), new AbortController().signal)
       expect(receiver.requests[0]?.path).toBe('/dd/api/v2/logs')
       await http.close()

@@ -1,5 +1,6 @@
 /** What a provider brings to the conformance suite, and the events that all of them are given. */
 import type { AuditEvent, Configured, EncodedBatch, Outcome, SenderDeps } from '../../providers/provider.ts'
+import { openVault } from '../../src/destinations/secrets.ts'
 import type { ReceivedRequest, Reply } from '../support/receiver.ts'
 
 export interface Fixture {
@@ -16,6 +17,9 @@ export interface Fixture {
   /** 2xx answers that do not mean delivery, and what they come to. */
   readonly falseYes: readonly { readonly reply: Reply; readonly kind: Outcome['kind'] }[]
 }
+
+/** For configs whose secrets are in plain text. */
+export const plain = openVault({ secretKeys: [], secretVariables: new Map() }).of(1)
 
 /** 2026-03-01T12:00:00Z */
 export const now = 1_772_366_400_000
@@ -43,7 +47,7 @@ export function batchOf(configured: Configured, events: readonly AuditEvent[]): 
     id: 'batch_5f0c',
     logType: 'action',
     events: events.map((one) => {
-      const body = configured.encode(one)
+      const body = configured.encode(one, now)
       return { id: one.id, body, bytes: Buffer.byteLength(body) }
     }),
     eventBatchId: (index) => `batch_5f0c_${index}`,

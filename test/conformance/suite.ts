@@ -23,7 +23,7 @@ import {
   redirect,
   startReceiver,
 } from '../support/receiver.ts'
-import { batchOf, deps, event, type Fixture, framedBytes, hostileEvents, now } from './fixture.ts'
+import { batchOf, deps, event, type Fixture, framedBytes, hostileEvents, now, plain } from './fixture.ts'
 
 export function conformance(fixture: Fixture): void {
   describe(`${fixture.type}: ${fixture.name}`, () => {
@@ -44,7 +44,7 @@ export function conformance(fixture: Fixture): void {
     function configure(url: string, changes: Record<string, unknown> = {}): Configured {
       const type = destinationTypes.find((one) => one.type === fixture.type)
       if (type === undefined) throw new Error(`${fixture.type} is not in providers/index.ts`)
-      return type.configure({ ...fixture.config(url), ...changes })
+      return type.configure({ ...fixture.config(url), ...changes }, plain)
     }
 
     async function send(
@@ -83,7 +83,7 @@ export function conformance(fixture: Fixture): void {
       it('a batch at the limits of its own declaration', async () => {
         receiver.always({ choose: fixture.honest })
         const { limits } = configured
-        const overhead = Buffer.byteLength(configured.encode(event(1, { note: '' })))
+        const overhead = Buffer.byteLength(configured.encode(event(1, { note: '' }), now))
         const largest = event(1, { note: 'x'.repeat(limits.maxEventBytes - overhead) })
         const batch = batchOf(configured, [largest])
         expect(batch.events[0]?.bytes).toBe(limits.maxEventBytes)
@@ -227,7 +227,7 @@ export function conformance(fixture: Fixture): void {
 
       it.each([null, undefined, 'text', 7, true, []])('is refused as %j', (raw) => {
         const type = destinationTypes.find((one) => one.type === fixture.type)
-        const error = configError(() => type?.configure(raw))
+        const error = configError(() => type?.configure(raw, plain))
         expect(error.fields).toEqual([{ field: 'config', problem: expect.stringContaining('JSON object') }])
       })
     })

@@ -6,6 +6,7 @@ import { sources } from '../../db/schema.ts'
 import { typed } from '../../db/typed.ts'
 import { deliveryDefaults } from '../../destinations/delivery-settings.ts'
 import type { DestinationRules } from '../../destinations/destination.ts'
+import { openVault } from '../../destinations/secrets.ts'
 
 export async function readRules(sql: Sql, config: Config): Promise<DestinationRules> {
   const rows = await typed(sql).select().from(sources).orderBy(sources.logType)
@@ -13,5 +14,6 @@ export async function readRules(sql: Sql, config: Config): Promise<DestinationRu
     types: new Map(destinationTypes.map((type) => [type.type, type])),
     logTypes: new Map(rows.map(({ logType, orgColumn }) => [logType, { hasOrg: orgColumn !== null }])),
     delivery: deliveryDefaults(config),
+    vault: openVault(config),
   }
 }

@@ -103,7 +103,7 @@ export function testEvent(
 }
 
 function testBatch(event: AuditEvent, configured: Configured): EncodedBatch {
-  const body = configured.encode(event)
+  const body = configured.encode(event, event.timestampMs)
   // Like the daemon's ids, without a dot; never equal to one of them.
   const id = `batch_test_${randomUUID().replaceAll('-', '')}`
   return {

@@ -44,10 +44,11 @@ export const backlogEvents = {
     level: 'warn',
     message: 'Skipped {log_type} events of {name} ({reason}), events: {event_count}.',
     meaning: 'Events that the receiver would drop without saying so were not sent. The range is recorded.',
-    action: 'Catch up sooner. Where the limit is on age, these events can only go to another destination.',
+    action:
+      'Catch up sooner, and mend clocks that are ahead. A `datadog` destination with `timestampMode: "forward"` sends such events under the time of sending.',
     fields: {
       ...destination,
-      reason: oneOf(['too_old_for_provider'], 'Why'),
+      reason: oneOf(['too_old_for_provider', 'too_far_ahead_for_provider'], 'Why'),
       event_count: integer('Events skipped, in all ranges'),
       log_type: text('Log type of the events'),
       ranges: ranges('What was skipped'),

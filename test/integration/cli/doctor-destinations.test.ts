@@ -125,7 +125,7 @@ const hazards: readonly Hazard[] = [
     name: 'events older than their provider takes',
     make: (sql) => behind(sql, 19),
     finds: ['problem timestamps.too_old'],
-    says: /request that waits for it is 19 h old; datadog takes none older than 18 h/,
+    says: /request that waits for it is 19 h old; datadog takes none older than 17 h/,
     mends: /batchSize/,
   },
   {

@@ -11,6 +11,8 @@ export interface Ran {
 export interface RunOptions {
   readonly env: NodeJS.ProcessEnv
   readonly stdin?: string
+  /** For what a string cannot play: a terminal. */
+  readonly stdinStream?: NodeJS.ReadableStream
   readonly signal?: AbortSignal
   /** Columns of the terminal; without it stdout is a pipe. */
   readonly columns?: number
@@ -24,6 +26,7 @@ export async function spillway(args: readonly string[], options: RunOptions): Pr
     stdout: stdout.stream,
     stderr: stderr.stream,
     ...(options.stdin !== undefined && { stdin: Readable.from([options.stdin]) }),
+    ...(options.stdinStream && { stdin: options.stdinStream }),
     signal: options.signal ?? new AbortController().signal,
   })
   return { code, stdout: stdout.text(), stderr: stderr.text() }

@@ -1,7 +1,8 @@
 /**
  * Datadog's log intake, as far as its API reference describes it ("Send logs", v2): what it refuses, with
- * which status, and that it truncates a log over 1 MB while answering 202. The conformance suite proves it
- * with the vendor's own client before any sender of ours talks to it.
+ * which status, and what it does while answering 202: it truncates a log over 1 MB, and drops one that is more
+ * than 18 h old or 2 h ahead. The conformance suite proves it with the vendor's own client before any sender of
+ * ours talks to it.
  */
 import { gunzipSync } from 'node:zlib'
 import type { PlainReply, ReceivedRequest } from '../receiver.ts'
@@ -12,24 +13,34 @@ interface DatadogLog {
 }
 
 export interface DatadogIntake {
-  /** What has been taken, in order. */
+  /** What has been taken and kept, in order. */
   readonly logs: readonly DatadogLog[]
   /** How many of them the real intake would have cut off without a word. */
   readonly truncated: number
+  /** How many it would have dropped for their time without a word. */
+  readonly dropped: number
   answer(request: ReceivedRequest): PlainReply
 }
 
 const maxPayloadBytes = 5_000_000
 const maxLogBytes = 1_000_000
 const maxLogs = 1_000
+const hourMs = 3_600_000
+const maxAgeMs = 18 * hourMs
+const maxAheadMs = 2 * hourMs
 
-export function datadogIntake(apiKey: string): DatadogIntake {
+/** `now` is the intake's clock, in epoch milliseconds. */
+export function datadogIntake(apiKey: string, now: () => number = Date.now): DatadogIntake {
   const logs: DatadogLog[] = []
   let truncated = 0
+  let dropped = 0
   return {
     logs,
     get truncated() {
       return truncated
+    },
+    get dropped() {
+      return dropped
     },
     answer(request) {
       const refusal = refuse(request, apiKey)
@@ -37,7 +48,9 @@ export function datadogIntake(apiKey: string): DatadogIntake {
       const parsed = parseLogs(request)
       if (typeof parsed === 'string') return failure(400, parsed)
       if (parsed.length > maxLogs) return failure(413, 'too many logs')
-      logs.push(...parsed)
+      const kept = parsed.filter((log) => isInTime(log, now()))
+      dropped += parsed.length - kept.length
+      logs.push(...kept)
       truncated += parsed.filter((log) => Buffer.byteLength(JSON.stringify(log)) > maxLogBytes).length
       return { status: 202, headers: { 'content-type': 'application/json' }, body: '{}' }
     },
@@ -72,6 +85,12 @@ function parseLogs(request: ReceivedRequest): readonly DatadogLog[] | string {
     if (log.ddtags !== undefined && !/^[^\s,]+(,[^\s,]+)*$/.test(log.ddtags)) return 'ddtags cannot be read'
   }
   return logs
+}
+
+/** ISO 8601 or epoch milliseconds; a log without a date, or with one that cannot be read, is dated on arrival. */
+function isInTime({ timestamp }: DatadogLog, now: number): boolean {
+  const at = typeof timestamp === 'number' ? timestamp : Date.parse(String(timestamp))
+  return Number.isNaN(at) || (at >= now - maxAgeMs && at <= now + maxAheadMs)
 }
 
 function parseJson(text: string): unknown {

@@ -3,6 +3,7 @@ import { destinationTypes } from '../../../src/app.ts'
 import { type DraftOptions, parseDraft } from '../../../src/cli/destinations/draft.ts'
 import { deliveryDefaults } from '../../../src/destinations/delivery-settings.ts'
 import type { DestinationRules } from '../../../src/destinations/destination.ts'
+import { openVault } from '../../../src/destinations/secrets.ts'
 import { ConfigError } from '../../../src/errors.ts'
 
 const rules: DestinationRules = {
@@ -17,6 +18,7 @@ const rules: DestinationRules = {
     interBatchDelayMs: 100,
     maxBacklogAgeMs: 86_400_000,
   }),
+  vault: openVault({ secretKeys: [], secretVariables: new Map() }),
 }
 
 const good: DraftOptions = {

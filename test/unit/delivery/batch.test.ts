@@ -89,6 +89,36 @@ describe('events too old for the provider', () => {
     expect(cutBatch([at(1, 899)], 0, '0', undefined, rules({ limits }), 1_000).batch.events).toEqual([])
   })
 
+  test('are judged again when a batch is cut again at its frozen end', () => {
+    const rows = [at(1, 900), at(2, 950), at(3, 900), at(4, 1_000)]
+    const frozen = cutBatch(rows, 0, '0', undefined, rules({ limits }), 1_000).batch
+    expect(frozen).toMatchObject({ to: '4', positions: ['1', '2', '3', '4'], skipped: [] })
+    const later = cutBatch(rows, 0, '0', '4', rules({ limits }), 1_001).batch
+    expect(later).toMatchObject({
+      to: '4',
+      positions: ['2', '4'],
+      skipped: [
+        { from: '0', to: '1', count: 1 },
+        { from: '2', to: '3', count: 1 },
+      ],
+    })
+    expect(later.id).not.toBe(frozen.id)
+    const gone = cutBatch(rows, 0, '0', '4', rules({ limits }), 2_000).batch
+    expect(gone).toMatchObject({ to: '4', events: [], skipped: [{ from: '0', to: '4', count: 4 }] })
+  })
+
+  test('are told from those that lie too far ahead, to the millisecond', () => {
+    const both = { ...limits, maxEventAheadMs: 50 }
+    const rows = [at(1, 1_051), at(2, 1_060), at(3, 1_050), at(4, 899), at(5, 1_051)]
+    const { batch } = cutBatch(rows, 0, '0', undefined, rules({ limits: both }), 1_000)
+    expect(batch.positions).toEqual(['3'])
+    expect(batch.skipped).toEqual([
+      { from: '0', to: '2', count: 2, reason: 'too_far_ahead_for_provider' },
+      { from: '3', to: '4', count: 1, reason: 'too_old_for_provider' },
+      { from: '4', to: '5', count: 1, reason: 'too_far_ahead_for_provider' },
+    ])
+  })
+
   test('are none where the provider has no limit', () => {
     const now = Number.MAX_SAFE_INTEGER
     expect(cutBatch([at(1, 0)], 0, '0', undefined, rules(), now).batch.events).toHaveLength(1)

@@ -44,7 +44,7 @@ export const anyItems: fc.Arbitrary<EventItem[]> = fc
     fc.record({
       gap: fc.integer({ min: 1, max: 5 }),
       body: fc.oneof(fc.string({ unit: 'binary', maxLength: 12 }), fc.constant('x'.repeat(200))),
-      timestampMs: fc.constantFrom(0, 1_000, 2_000),
+      timestampMs: fc.constantFrom(0, 1_000, 2_000, 3_000),
     }),
     { maxLength: 40 },
   )
@@ -63,14 +63,19 @@ export const anyRules: fc.Arbitrary<CutRules> = fc
     maxBytes: fc.integer({ min: 10, max: 300 }),
     maxEventBytes: fc.integer({ min: 1, max: 250 }),
     maxEventAgeMs: fc.option(fc.constant(1_500), { nil: undefined }),
+    maxEventAheadMs: fc.option(fc.constant(500), { nil: undefined }),
     prefix: fc.constantFrom('', '[', '{"events":['),
     separator: fc.constantFrom(',', '\n', ''),
     suffix: fc.constantFrom('', ']', '\n'),
   })
-  .map(({ batchSize, prefix, separator, suffix, maxEventAgeMs, ...limits }) =>
+  .map(({ batchSize, prefix, separator, suffix, maxEventAgeMs, maxEventAheadMs, ...limits }) =>
     rules({
       batchSize,
-      limits: { ...limits, ...(maxEventAgeMs === undefined ? {} : { maxEventAgeMs }) },
+      limits: {
+        ...limits,
+        ...(maxEventAgeMs === undefined ? {} : { maxEventAgeMs }),
+        ...(maxEventAheadMs === undefined ? {} : { maxEventAheadMs }),
+      },
       framing: { prefix, separator, suffix, gzip: false },
     }),
   )

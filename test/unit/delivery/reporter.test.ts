@@ -175,10 +175,17 @@ describe('what was not delivered', () => {
       code: 'event_too_large' as const,
       message: 'Large.',
     }
-    reporter.skipped('request', [range, { ...range, count: 1 }])
+    const ahead = { ...range, reason: 'too_far_ahead_for_provider' }
+    reporter.skipped('request', [range, ahead, { ...range, count: 1 }])
     reporter.deadLettered('request', [letter, { ...letter, eventId: 'request:5' }])
-    expect(lines[0]?.[1]).toMatchObject({ event_count: 6 })
-    expect(codes()).toEqual(['events.skipped', 'event.dead_lettered', 'event.dead_lettered'])
+    expect(lines[0]?.[1]).toMatchObject({ event_count: 6, reason: 'too_old_for_provider' })
+    expect(lines[1]?.[1]).toMatchObject({ event_count: 5, reason: 'too_far_ahead_for_provider' })
+    expect(codes()).toEqual([
+      'events.skipped',
+      'events.skipped',
+      'event.dead_lettered',
+      'event.dead_lettered',
+    ])
   })
 
   test('is said when a backlog is kept beyond its age', () => {

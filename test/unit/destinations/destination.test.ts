@@ -6,6 +6,7 @@ import {
   type DestinationRules,
   parseDestination,
 } from '../../../src/destinations/destination.ts'
+import { openVault } from '../../../src/destinations/secrets.ts'
 
 const configured: Configured = {
   limits: { maxEvents: 1, maxBytes: 1, maxEventBytes: 1 },
@@ -37,6 +38,7 @@ const rules: DestinationRules = {
     ['system', { hasOrg: false }],
   ]),
   delivery,
+  vault: openVault({ secretKeys: [], secretVariables: new Map() }),
 }
 const row: DestinationRow = {
   id: 7,

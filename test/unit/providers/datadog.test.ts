@@ -7,6 +7,8 @@ import { anyEvent, eventWith, runs } from './events.ts'
 
 const apiKey = '0f4bd2f0c1a94c1d9e3a5b7c8d6e1f20'
 const config = parseDatadogConfig({ apiKey })
+/** 2026-03-01T12:00:00Z */
+const now = 1_772_366_400_000
 
 function problems(raw: unknown): Record<string, string> {
   try {
@@ -21,7 +23,7 @@ function problems(raw: unknown): Record<string, string> {
 }
 
 function message(data: unknown, id = 'action:1'): string {
-  return JSON.parse(datadog.encode(eventWith(data, { id }), config)).message
+  return JSON.parse(datadog.encode(eventWith(data, { id }), config, now)).message
 }
 
 describe('the config of datadog', () => {
@@ -33,6 +35,7 @@ describe('the config of datadog', () => {
       source: 'spillway',
       hostname: undefined,
       ddtags: undefined,
+      timestampMode: 'event',
       timeoutMs: undefined,
     })
   })
@@ -104,18 +107,18 @@ describe('the message of a log', () => {
 describe('a log', () => {
   it('keeps the digits of numbers', () => {
     const dataJson = '{"bytes":12345678901234567890}'
-    expect(datadog.encode(eventWith({}, { dataJson }), config)).toContain(`"data":${dataJson}}`)
+    expect(datadog.encode(eventWith({}, { dataJson }), config, now)).toContain(`"data":${dataJson}}`)
   })
 
   it('has a whole number of milliseconds as its time', () => {
     const event = eventWith({}, { timestampMs: 1_772_366_400_123.456 })
-    expect(JSON.parse(datadog.encode(event, config)).timestamp).toBe(1_772_366_400_123)
+    expect(JSON.parse(datadog.encode(event, config, now)).timestamp).toBe(1_772_366_400_123)
   })
 
   it('is one JSON object that no event can break or forge', () => {
     fc.assert(
       fc.property(anyEvent, (event) => {
-        const text = datadog.encode(event, config)
+        const text = datadog.encode(event, config, now)
         expect(text).not.toMatch(/[\r\n]/)
         expect(JSON.parse(text)).toEqual({
           message: expect.any(String),
@@ -129,5 +132,42 @@ describe('a log', () => {
       }),
       runs,
     )
+  })
+})
+
+describe('the time of a log', () => {
+  const forward = parseDatadogConfig({ apiKey, timestampMode: 'forward' })
+  const hour = 3_600_000
+  const times = (ageMs: number, mode = forward) => {
+    const event = eventWith({}, { timestampMs: now - ageMs, timestamp: '2026-02-28T12:00:00.123456Z' })
+    const { timestamp, original_timestamp } = JSON.parse(datadog.encode(event, mode, now + 0.5))
+    return { timestamp, original_timestamp }
+  }
+
+  it.each([0, 16 * hour - 1, -hour, -1.9 * hour])('is its own at the age of %i ms', (ageMs) => {
+    for (const mode of [config, forward]) {
+      expect(times(ageMs, mode)).toEqual({ timestamp: now - ageMs, original_timestamp: undefined })
+    }
+  })
+
+  it.each([16 * hour + 1, 18 * hour, 1_000 * hour, -2 * hour, -1_000 * hour])(
+    'is that of sending at the age of %i ms with "forward", and the original stays in full precision',
+    (ageMs) => {
+      expect(times(ageMs)).toEqual({ timestamp: now, original_timestamp: '2026-02-28T12:00:00.123456Z' })
+      expect(times(ageMs, config)).toEqual({ timestamp: now - ageMs, original_timestamp: undefined })
+    },
+  )
+
+  it('bounds what is sent, well within what the intake takes, but with "forward"', () => {
+    expect(datadog.limits(config)).toMatchObject({
+      maxEventAgeMs: 17.75 * hour + 10 * 60_000,
+      maxEventAheadMs: 115 * 60_000,
+    })
+    expect(datadog.limits(forward)).not.toHaveProperty('maxEventAgeMs')
+    expect(datadog.limits(forward)).not.toHaveProperty('maxEventAheadMs')
+  })
+
+  it('is "event" or "forward"', () => {
+    expect(problems({ apiKey, timestampMode: 'now' })).toHaveProperty(['config.timestampMode'])
   })
 })

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Fields, parseFields } from '../../../providers/fields.ts'
-import { DestinationConfigError } from '../../../providers/provider.ts'
+import { DestinationConfigError, type Secrets } from '../../../providers/provider.ts'
 import { runs } from './events.ts'
 
 const sample = (fields: Fields) => ({
@@ -150,5 +150,78 @@ describe('an address', () => {
     ['https://exa\nmple.com', 'line break'],
   ])('may not be %j', (url, problem) => {
     expect(problems({ url }, read)['config.url']).toContain(problem)
+  })
+})
+
+describe('secret fields', () => {
+  const secrets: Secrets = {
+    reveal: (written) =>
+      written === 'sealed'
+        ? { value: 'opened' }
+        : written === 'broken'
+          ? { problem: 'does not open' }
+          : { value: written },
+  }
+  const what = { what: 'a key', check: (text: string) => (text === 'bad' ? 'is bad' : undefined) }
+  const read = (fields: Fields) => ({
+    one: fields.secret('one', what),
+    list: fields.secrets('list', what, { min: 1, max: 2 }),
+    plain: fields.optionalText('plain', { what: 'a text' }),
+    inner: fields.nested('inner', (inner) => inner.secretAt(['map', 'a.b'], inner.value('map'), what)),
+  })
+  const parse = (raw: unknown) => parseFields(raw, read, 'config', secrets)
+
+  it('are what the forms that are written come to', () => {
+    expect(parse({ one: 'sealed', list: ['x', 'sealed'], inner: { map: 'sealed' } })).toEqual({
+      one: 'opened',
+      list: ['x', 'opened'],
+      plain: undefined,
+      inner: 'opened',
+    })
+  })
+
+  it('are judged by their rule when they have been opened, each by its path', () => {
+    const raw = {
+      one: 'broken',
+      list: ['bad', 7, 'x'],
+      plain: 'enc:v1:k:abc',
+      inner: { map: { $secret: 'A' } },
+    }
+    expect(problems(raw, read)).toMatchObject({ 'config.list': 'must hold from 1 to 2' })
+    const error = (() => {
+      try {
+        return parse(raw)
+      } catch (thrown) {
+        return thrown
+      }
+    })()
+    expect(error).toMatchObject({
+      fields: [
+        { field: 'config.one', problem: 'does not open' },
+        { field: 'config.list', problem: 'must hold from 1 to 2' },
+        { field: 'config.list[0]', problem: 'is bad' },
+        { field: 'config.list[1]', problem: 'must be text, not a number; write a key' },
+        { field: 'config.plain', problem: expect.stringContaining('only secret fields may') },
+        { field: 'config.inner.map.a.b', problem: 'must be text, not an object; write a key' },
+      ],
+    })
+  })
+
+  it('know plain text alone where nothing opens them', () => {
+    expect(problems({ one: 'enc:v1:k:abc', list: ['x'] }, read)).toEqual({
+      'config.one': expect.stringContaining('encrypted secret'),
+    })
+  })
+
+  it('tell their places to what opens them', () => {
+    const heard: unknown[] = []
+    const raw = { one: 'x', list: ['x', 'y'], plain: 'x', inner: { map: 'x' } }
+    parseFields(raw, read, 'config', {
+      reveal(written, at) {
+        heard.push(at)
+        return { value: written }
+      },
+    })
+    expect(heard).toEqual([['one'], ['list', 0], ['list', 1], ['inner', 'map', 'a.b']])
   })
 })

@@ -1,7 +1,9 @@
+import { createPrivateKey } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { parseHttpConfig } from '../../../providers/http/config.ts'
 import { http } from '../../../providers/http/index.ts'
 import { DestinationConfigError } from '../../../providers/provider.ts'
+import { createAuthority } from '../../support/certificates.ts'
 
 const url = 'https://example.com/hook'
 
@@ -23,6 +25,9 @@ describe('the config of http', () => {
       url: new URL(url),
       method: 'POST',
       headers: {},
+      oauth: undefined,
+      signingKeys: [],
+      tls: undefined,
       format: 'json_array',
       template: undefined,
       gzip: false,
@@ -30,7 +35,7 @@ describe('the config of http', () => {
     })
   })
 
-  it.each(['signing', 'secret', 'mtls', 'oauth2'])('does not know %s yet and refuses it', (name) => {
+  it.each(['secret', 'mtls', 'oauth2'])('does not know %s and refuses it', (name) => {
     expect(problems({ url, [name]: {} })).toHaveProperty([`config.${name}`])
   })
 
@@ -78,6 +83,119 @@ describe('auth', () => {
     [{ type: 'header', name: 'X-Key', value: 'a\r\nHost: evil' }, ['value']],
   ])('%j is refused', (auth, fields) => {
     expect(Object.keys(problems({ url, auth }))).toEqual(fields.map((field) => `config.auth.${field}`))
+  })
+})
+
+describe('oauth2', () => {
+  const auth = { type: 'oauth2', tokenUrl: 'https://id.example/token', clientId: 'c', clientSecret: 's' }
+
+  it('is a client that asks for tokens by the header, unless it says otherwise', () => {
+    const { oauth, headers } = parseHttpConfig({ url, auth })
+    expect(headers).toEqual({})
+    expect(oauth).toEqual({
+      tokenUrl: new URL(auth.tokenUrl),
+      clientId: 'c',
+      clientSecret: 's',
+      scope: undefined,
+      audience: undefined,
+      clientAuthentication: 'basic',
+    })
+  })
+
+  it.each([
+    [{ tokenUrl: undefined }, ['tokenUrl']],
+    [{ tokenUrl: 'https://user:pass@id.example/' }, ['tokenUrl']],
+    [{ clientId: undefined, clientSecret: undefined }, ['clientId', 'clientSecret']],
+    [{ clientSecret: 'a\nb' }, ['clientSecret']],
+    [{ clientAuthentication: 'none' }, ['clientAuthentication']],
+    [{ scopes: 'x' }, ['scopes']],
+  ])('with %j is refused', (changes, fields) => {
+    expect(Object.keys(problems({ url, auth: { ...auth, ...changes } }))).toEqual(
+      fields.map((field) => `config.auth.${field}`),
+    )
+  })
+})
+
+describe('signing', () => {
+  const secret = (bytes: number) => `whsec_${Buffer.alloc(bytes, 0xfb).toString('base64')}`
+
+  it('has the bytes of its secrets', () => {
+    const { signingKeys } = parseHttpConfig({
+      url,
+      signing: { secrets: [secret(24), secret(64).replace(/=+$/, '')] },
+    })
+    expect(signingKeys.map((key) => Buffer.from(key))).toEqual([
+      Buffer.alloc(24, 0xfb),
+      Buffer.alloc(64, 0xfb),
+    ])
+  })
+
+  it.each([
+    [{}, 'secrets', 'is missing'],
+    [{ secrets: [] }, 'secrets', 'from 1 to 8'],
+    [{ secrets: Array.from({ length: 9 }, () => secret(32)) }, 'secrets', 'from 1 to 8'],
+    [{ secrets: secret(32) }, 'secrets', 'must be a list'],
+    [{ secrets: [secret(32), secret(23)] }, 'secrets[1]', 'from 24 to 64 bytes, not 23'],
+    [{ secrets: [secret(65)] }, 'secrets[0]', 'not 65'],
+    [{ secrets: [secret(32).slice(6)] }, 'secrets[0]', 'must begin with whsec_'],
+    [{ secrets: [secret(32).replace('+', '-')] }, 'secrets[0]', 'is not base64'],
+    [{ secrets: [`${secret(32)} `] }, 'secrets[0]', 'is not base64'],
+    [{ secrets: [7] }, 'secrets[0]', 'must be text'],
+    [{ secrets: [''] }, 'secrets[0]', 'is empty'],
+    [{ secrets: [secret(32)], secret: 'x' }, 'secret', 'is not a field'],
+  ])('with %j is refused at %s', (signing, field, part) => {
+    const found = problems({ url, signing })
+    expect(Object.keys(found)).toEqual([`config.signing.${field}`])
+    expect(found[`config.signing.${field}`]).toContain(part)
+    expect(JSON.stringify(found)).not.toContain('+/v7')
+  })
+})
+
+describe('tls', () => {
+  const authority = createAuthority('test CA')
+  const { cert, key } = authority.issue({ name: 'client' })
+  const other = authority.issue({ name: 'other', notAfter: new Date(0) })
+  const ca = authority.cert
+  const locked = createPrivateKey(key)
+    .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'x' })
+    .toString()
+
+  it.each([
+    { ca },
+    { ca: ca + other.cert },
+    { cert, key },
+    { ca, cert: cert + ca, key },
+    // Whether an old certificate is taken is for the receiver to say.
+    { cert: other.cert, key: other.key },
+  ])('takes certificates and keys that belong together', (tls) => {
+    expect(parseHttpConfig({ url, tls }).tls?.identity).toEqual(tls)
+  })
+
+  it.each<[string, object, string, string]>([
+    ['a key without its certificate', { key }, 'cert', 'is missing'],
+    ['a certificate without its key', { cert }, 'key', 'is missing'],
+    ['the key of another one', { cert, key: other.key }, 'key', 'is not the key of the certificate'],
+    [
+      'the key of an authority in its chain',
+      { cert: cert + other.cert, key: other.key },
+      'key',
+      'is not the key',
+    ],
+    ['a key where a certificate belongs', { cert: key, key }, 'cert', 'holds a private key'],
+    ['a certificate where a key belongs', { cert, key: cert }, 'key', 'is not a private key'],
+    ['a key with a passphrase', { cert, key: locked }, 'key', 'a passphrase'],
+    ['no PEM', { ca: 'abc' }, 'ca', 'no certificate in PEM'],
+    ['a damaged certificate', { ca: ca.replace(/M../, 'AAA') }, 'ca', 'cannot be read'],
+    ['a name that it does not know', { ca, cipher: 'x' }, 'cipher', 'is not a field'],
+  ])('refuses %s', (_, tls, field, part) => {
+    const found = problems({ url, tls })
+    expect(found[`config.tls.${field}`]).toContain(part)
+    expect(JSON.stringify(found)).not.toContain(key.split('\n')[1] ?? '')
+  })
+
+  it('needs https', () => {
+    expect(problems({ url: 'http://example.com', tls: { ca } })).toHaveProperty(['config.tls'])
+    expect(Object.keys(problems({ tls: { ca } }))).toEqual(['config.url'])
   })
 })
 
