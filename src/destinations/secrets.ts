@@ -2,7 +2,7 @@
  * What may be written into a destination's secret fields, and how it is opened (I8):
  *
  *   "text"                    itself
- *   {"$secret": "NAME"}       the environment variable SPILLWAY_SECRET_NAME, and no other
+ *   {"$secret": "NAME"}       the environment variable SPILLWAY_SECRET_NAME, and no other; NAME may have the prefix too
  *   "enc:v1:<key id>:…"       encrypted for this destination, see `sealing.ts`
  *
  * A problem names variables and key ids, and never what a field holds.
@@ -44,16 +44,14 @@ function refer(
   reference: Readonly<Record<string, unknown>>,
   variables: ReadonlyMap<string, string>,
 ): Revealed {
-  const { $secret: name, ...others } = reference
+  const { $secret: named, ...others } = reference
   if (Object.keys(others).length > 0) {
     return { problem: 'has other members beside $secret; write {"$secret": "NAME"} and nothing else' }
   }
-  if (typeof name !== 'string') {
-    return { problem: `must name a variable in $secret, not ${kindOf(name)}; write {"$secret": "NAME"}` }
+  if (typeof named !== 'string') {
+    return { problem: `must name a variable in $secret, not ${kindOf(named)}; write {"$secret": "NAME"}` }
   }
-  if (name.startsWith(variablePrefix)) {
-    return { problem: `names the variable with its prefix; write the part after ${variablePrefix} alone` }
-  }
+  const name = named.startsWith(variablePrefix) ? named.slice(variablePrefix.length) : named
   // In capitals only: whoever writes the secret itself here must not find it in an error.
   if (!/^[A-Z][A-Z0-9_]{0,63}$/.test(name)) {
     return {

@@ -19,7 +19,7 @@ it(
       return written
     }
     const recipe = await openRecipe({
-      page: 'monthly-partitions.md',
+      path: 'recipes/monthly-partitions.md',
       schema: 'monthly.sql',
       seed,
       processes: 5,

@@ -15,7 +15,7 @@ it(
   `follows the page while Pangolin writes, deletes and cascades: nothing lost, nothing twice (seed ${seed})`,
   async () => {
     const recipe = await openRecipe({
-      page: 'pangolin.md',
+      path: 'recipes/pangolin.md',
       schema: 'pangolin.sql',
       prepare: async (sql) => {
         await sql`INSERT INTO "orgs" VALUES ('acme', 'Acme'), ('globex', 'Globex')`

@@ -12,7 +12,7 @@ it(
   `follows the page while Prisma writes rows with cuid keys (seed ${seed})`,
   async () => {
     const recipe = await openRecipe({
-      page: 'prisma.md',
+      path: 'recipes/prisma.md',
       schema: 'prisma.sql',
       prepare: (sql) => sql`INSERT INTO "Organization" VALUES (${acme}, 'Acme'), (${globex}, 'Globex')`,
       seed,

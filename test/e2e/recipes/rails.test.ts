@@ -10,7 +10,7 @@ it(
   `follows the page while Rails writes audits in its requests' transactions (seed ${seed})`,
   async () => {
     const recipe = await openRecipe({
-      page: 'rails.md',
+      path: 'recipes/rails.md',
       schema: 'rails.sql',
       prepare: (sql) =>
         sql`INSERT INTO accounts SELECT n, 'account', now(), now() FROM unnest(ARRAY[7, 42, 420]) n`,

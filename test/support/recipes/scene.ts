@@ -8,8 +8,8 @@ import { arrived, Ledger, type Span, type Written } from './ledger.ts'
 import { Page } from './page.ts'
 
 export interface RecipeOptions {
-  /** The page, below docs/recipes. */
-  readonly page: string
+  /** The page, below docs. */
+  readonly path: string
   /** The application's tables, a file beside this one. */
   readonly schema: string
   /** What else is there before the application writes. */
@@ -46,7 +46,7 @@ export async function openRecipe(options: RecipeOptions): Promise<Recipe> {
   const { seed, processes, transaction, org } = options
   const application = startApplication({ url, ledger, seed, processes, transaction })
   const page = new Page({
-    path: `recipes/${options.page}`,
+    path: options.path,
     sql,
     env: { DATABASE_URL: url, SPILLWAY_INTER_BATCH_DELAY_MS: '0', SPILLWAY_BACKOFF_SCHEDULE_MS: '100' },
     replace: { 'https://siem.example.com': receiver.url },

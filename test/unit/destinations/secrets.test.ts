@@ -21,6 +21,7 @@ describe('a secret field', () => {
   test('may hold plain text, a variable or a ciphertext of its destination', () => {
     expect(reveal('plain')).toEqual({ value: 'plain' })
     expect(reveal({ $secret: 'SIEM' })).toEqual({ value: 'from the environment' })
+    expect(reveal({ $secret: 'SPILLWAY_SECRET_SIEM' })).toEqual({ value: 'from the environment' })
     expect(reveal(seal('sealed', 7, key))).toEqual({ value: 'sealed' })
     expect(reveal(seal('sealed', 8, key))).toHaveProperty('problem')
   })
@@ -29,7 +30,8 @@ describe('a secret field', () => {
     ['KEYS', 'SPILLWAY_SECRET_KEYS'],
     ['NONE', 'SPILLWAY_SECRET_NONE, which is not set'],
     ['EMPTY', 'SPILLWAY_SECRET_EMPTY, which is not set or empty'],
-    ['SPILLWAY_SECRET_SIEM', 'with its prefix'],
+    ['SPILLWAY_SECRET_KEYS', 'must not name SPILLWAY_SECRET_KEYS'],
+    ['SPILLWAY_API_TOKEN', 'SPILLWAY_SECRET_SPILLWAY_API_TOKEN, which is not set'],
     ['PATH', 'SPILLWAY_SECRET_PATH, which is not set'],
     ['../API_TOKEN', 'capital letters'],
     ['keys', 'capital letters'],
