@@ -1,8 +1,12 @@
-import { readdir } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { account, nothingWrong } from '../support/accounting.ts'
+import { createAuthority } from '../support/certificates.ts'
 import { startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled, stateOf } from '../support/destinations.ts'
+import { startFront } from '../support/hostile.ts'
 import { whenDone } from '../support/postgres.ts'
 import { startProxy } from '../support/proxy.ts'
 import { createScene } from '../support/scene.ts'
@@ -88,5 +92,37 @@ it('sends everything through the proxy that it is given, which is told the crede
   const said = JSON.stringify([daemon.lines, state]) + daemon.stderr
   expect(said).not.toMatch(/s3cret|c3BpbGw6/)
   expect(JSON.stringify(receiver.requests.map(({ headers }) => headers))).not.toMatch(/proxy|c3BpbGw6/)
+  expect(await daemon.stop()).toBe(0)
+})
+
+it('keeps TLS with the receiver within TLS with the proxy', async () => {
+  const { url, sql, receiver, write } = await createScene()
+  const authority = createAuthority('egress CA')
+  const folder = await mkdtemp(join(tmpdir(), 'spillway-egress-'))
+  whenDone(() => rm(folder, { recursive: true }))
+  await writeFile(join(folder, 'ca.pem'), authority.cert)
+  const proxy = await startProxy(authority.issue({ name: 'proxy', hosts: ['127.0.0.1'] }))
+  whenDone(() => proxy.close())
+  const certificate = authority.issue({ name: 'receiver', hosts: ['receiver.example'] })
+  const secure = await startFront(receiver.port, () => {}, certificate)
+  whenDone(() => secure.close())
+  secure.turnGood()
+  const daemon = await startDaemon(url, {
+    SPILLWAY_EGRESS_ALLOW: '',
+    SPILLWAY_EGRESS_PROXY: `https://spill:s3cret@127.0.0.1:${proxy.port}`,
+    NODE_EXTRA_CA_CERTS: join(folder, 'ca.pem'),
+  })
+  const id = await insertDestination(sql, {
+    url: `https://receiver.example:${secure.port}/`,
+    delivery: { batchSize: 10 },
+  })
+  await insertDestination(sql, { url: `https://other.example:${secure.port}/`, name: 'impostor' })
+  await write(50)
+  await settled(sql, id, null)
+  await daemon.logged('destination.failed', ({ name, reason }) => name === 'impostor' && reason === 'tls')
+  expect(await account(sql, receiver.requests, null)).toMatchObject(nothingWrong)
+  expect(new Set(proxy.asked)).toEqual(
+    new Set([`receiver.example:${secure.port}`, `other.example:${secure.port}`]),
+  )
   expect(await daemon.stop()).toBe(0)
 })
