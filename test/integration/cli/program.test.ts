@@ -30,6 +30,8 @@ const commands = [
   ...['list', 'add', 'test', 'enable', 'disable'].map((command) => ['destinations', command]),
   ['sources'],
   ...['list', 'add'].map((command) => ['sources', command]),
+  ['secret'],
+  ...['encrypt', 'rotate'].map((command) => ['secret', command]),
   ['doctor'],
 ]
 

@@ -97,6 +97,8 @@ describe('a template', () => {
     ['{{ {{id}} }}', '', 'unbalanced'],
     [{ '{{id}}': 1 }, '.{{id}}', 'placeholders work in values only'],
     [{ 'a}}': 1 }, '.a}}', 'placeholders work in values only'],
+    [{ a: [{ $secret: 'NAME' }] }, '.a[0]', 'holds a secret'],
+    [{ a: 'enc:v1:k:abc' }, '.a', 'holds a secret'],
     [7, '', 'must be'],
     [true, '', 'must be'],
   ])('%j is refused with its place', (document, path, problem) => {
