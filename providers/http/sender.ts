@@ -10,7 +10,12 @@ import type { HttpConfig } from './config.ts'
 import { contentType, httpFraming } from './encode.ts'
 
 /** Delivers one body under one id. */
-type Post = (id: string, body: string, signal: AbortSignal) => Promise<WholeOutcome>
+type Post = (
+  id: string,
+  body: string,
+  replayId: string | undefined,
+  signal: AbortSignal,
+) => Promise<WholeOutcome>
 
 export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
   const framing = httpFraming(config)
@@ -21,7 +26,7 @@ export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
     ...(framing.gzip && { 'content-encoding': 'gzip' }),
   }
 
-  const post: Post = async (id, text, signal) => {
+  const post: Post = async (id, text, replayId, signal) => {
     const body = framing.gzip ? await compress(text) : text
     const request = {
       method: config.method,
@@ -33,6 +38,7 @@ export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
         'webhook-timestamp': String(Math.floor(deps.now() / 1000)),
         // A quoted string (RFC 8941), as the draft of the Idempotency-Key header asks for.
         'idempotency-key': `"${id}"`,
+        ...(replayId !== undefined && { 'spillway-replay': replayId }),
       },
       body,
       timeoutMs: config.timeoutMs ?? deps.requestTimeoutMs,
@@ -43,7 +49,7 @@ export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
   return {
     async send(batch, signal) {
       if (framing.onePerRequest === true) return sendOneByOne(batch, post, signal)
-      return post(batch.id, frame(batch, framing), signal)
+      return post(batch.id, frame(batch, framing), batch.replayId, signal)
     },
     async close() {},
   }
@@ -57,7 +63,7 @@ export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
 async function sendOneByOne(batch: EncodedBatch, post: Post, signal: AbortSignal): Promise<Outcome> {
   const refused: Refusal[] = []
   for (const [index, event] of batch.events.entries()) {
-    const outcome = await post(batch.eventBatchId(index), event.body, signal)
+    const outcome = await post(batch.eventBatchId(index), event.body, batch.replayId, signal)
     if (outcome.kind === 'accepted') continue
     if (outcome.kind === 'rejected') {
       refused.push({ index, outcome })

@@ -82,6 +82,11 @@ export class Fleet {
     return [...this.#members.values()].flatMap(({ forwarder }) => forwarder ?? [])
   }
 
+  /** As it is delivered to at the moment. */
+  destination(id: number): Destination | undefined {
+    return this.#members.get(id)?.forwarder?.destination
+  }
+
   /** New and edited rows. Resolves when all have been judged; each starts as soon as it can, on its own. */
   async apply(rows: readonly DestinationRow[]): Promise<void> {
     const fresh: Member[] = []

@@ -281,12 +281,12 @@ function toCursor(json: CursorJson): Cursor {
   }
 }
 
-function startMark({
+export function startMark({
   startUntil: until,
   startXid,
   startSeen,
   startSnapshot,
-}: CursorJson): StartMark | undefined {
+}: Pick<CursorJson, 'startUntil' | 'startXid' | 'startSeen' | 'startSnapshot'>): StartMark | undefined {
   if (until === null) return undefined
   if (startSnapshot !== null) return { kind: 'snapshot', until, snapshot: startSnapshot }
   if (startXid === null || startSeen === null) return undefined
@@ -297,12 +297,12 @@ function sameEnds(json: string, ends: readonly Position[]): boolean {
   return JSON.stringify(JSON.parse(json)) === JSON.stringify(ends)
 }
 
-function instant(epochMs: number | undefined): string | null {
+export function instant(epochMs: number | undefined): string | null {
   return epochMs === undefined ? null : new Date(epochMs).toISOString()
 }
 
 /** A PostgreSQL array literal; the keys in positions may be any text. */
-function arrayLiteral(positions: readonly Position[]): string {
+export function arrayLiteral(positions: readonly string[]): string {
   const quoted = positions.map((position) =>
     /^[\d-]+$/.test(position) ? position : `"${position.replace(/["\\]/g, '\\$&')}"`,
   )

@@ -9,7 +9,7 @@
 import type { AuditEvent } from '../../providers/provider.ts'
 import { isCancelled } from '../db/availability.ts'
 import { comparePositions, laterOf, type Position, placeBefore } from '../sources/position.ts'
-import type { Oldest, Page, Reader, ReadRow, Scope } from '../sources/reader.ts'
+import type { Oldest, Page, PageLimit, Range, Reader, ReadRow, Scope, Stamped } from '../sources/reader.ts'
 import { type Batch, type CutRules, cutBatch, type Item } from './batch.ts'
 import { Deletions } from './deletions.ts'
 import type { Seat } from './lanes.ts'
@@ -27,10 +27,23 @@ export interface SourceView {
   readonly oldestAtStart: Oldest
 }
 
-export interface StreamOptions {
+/** What a stream itself needs of its source. */
+export interface StreamSource {
+  readonly reader: PageReader | undefined
+  readonly horizon: Position | undefined
+  readonly oldest: Oldest
+}
+
+export interface PageReader {
+  readPage<Row>(scope: Scope, range: Range, limit: PageLimit, make: (row: ReadRow) => Row): Promise<Page<Row>>
+}
+
+export interface StreamOptions<Source extends StreamSource = SourceView> {
   readonly cursor: Cursor
   readonly orgId: string | null
-  readonly source: SourceView
+  /** Leaves out other rows too. */
+  readonly stamped?: Stamped
+  readonly source: Source
   readonly rules: CutRules
   readonly encode: (event: AuditEvent) => string
   /** The table's first row when the destination was last known to be at work; see `Deletions`. */
@@ -53,9 +66,9 @@ const firstPageBytes = 1024 * 1024
 const maxPageRows = 2_000
 const assumedRowBytes = 512
 
-export class Stream {
+export class Stream<Source extends StreamSource = SourceView> {
   readonly logType: string
-  readonly #options: StreamOptions
+  readonly #options: StreamOptions<Source>
   #position: Position
   /** Ends of batches that are stored beyond the cursor. */
   #frozen: readonly Position[]
@@ -83,7 +96,7 @@ export class Stream {
   /** The first page of a turn is read alone: whether the endpoint answers at all is still to be seen. */
   #readsAhead = false
 
-  constructor(options: StreamOptions) {
+  constructor(options: StreamOptions<Source>) {
     this.#options = options
     this.logType = options.rules.logType
     this.#position = options.cursor.position
@@ -109,17 +122,17 @@ export class Stream {
     return this.#frozen
   }
 
-  get source(): SourceView {
+  get source(): Source {
     return this.#options.source
   }
 
   /** Whose rows come after `position`. */
   scopeAfter(position: Position): Scope {
-    const { orgId, cursor } = this.#options
+    const { orgId, cursor, stamped } = this.#options
     // Past the mark every row is the destination's.
     const start =
       cursor.start && comparePositions(position, cursor.start.until) < 0 ? cursor.start : undefined
-    return start ? { orgId, start } : { orgId }
+    return { orgId, ...(start && { start }), ...(stamped && { stamped }) }
   }
 
   /** There may be rows to send. */

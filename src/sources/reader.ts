@@ -20,6 +20,14 @@ export interface Scope {
   /** Null means every tenant's. */
   readonly orgId: string | null
   readonly start?: StartMark
+  readonly stamped?: Stamped
+}
+
+/** Rows by their timestamps, as texts of PostgreSQL or ISO 8601; a row without one is in no such time. */
+export interface Stamped {
+  readonly since: string
+  /** Exclusive. */
+  readonly until?: string
 }
 
 export interface Range {
@@ -139,7 +147,34 @@ export class Reader {
     limit: PageLimit,
     make?: (row: ReadRow) => Row,
   ): Promise<Page<Row | ReadRow>> {
-    const { where, parameters } = this.#conditions(scope, range)
+    const { bind, parameters } = binding()
+    const where = [this.#within(range, bind), ...this.#belonging(scope, bind)].join(' AND ')
+    return this.#page(where, parameters, limit, make)
+  }
+
+  /**
+   * Those of the rows with the given ids that are in scope, in the source's order. Not `full`: the others are not
+   * there, or not in scope. Else those beyond the last one may be.
+   */
+  async readRows(scope: Scope, ids: readonly string[], limit: PageLimit): Promise<Page> {
+    const { bind, parameters } = binding()
+    const where = [this.#order.oneOf(ids, bind), ...this.#belonging(scope, bind)].join(' AND ')
+    return this.#page(where, parameters, limit)
+  }
+
+  #page(where: string, parameters: string[], limit: PageLimit): Promise<Page>
+  #page<Row>(
+    where: string,
+    parameters: string[],
+    limit: PageLimit,
+    make: ((row: ReadRow) => Row) | undefined,
+  ): Promise<Page<Row | ReadRow>>
+  async #page<Row>(
+    where: string,
+    parameters: string[],
+    limit: PageLimit,
+    make?: (row: ReadRow) => Row,
+  ): Promise<Page<Row | ReadRow>> {
     const rowLimit = parameters.push(String(limit.rows))
     const byteLimit = parameters.push(String(limit.bytes))
     const rows: (Row | ReadRow)[] = []
@@ -189,7 +224,8 @@ export class Reader {
 
   /** How many events a range holds, exactly. */
   async count(scope: Scope, range: Range): Promise<number> {
-    const { where, parameters } = this.#conditions(scope, range)
+    const { bind, parameters } = binding()
+    const where = [this.#within(range, bind), ...this.#belonging(scope, bind)].join(' AND ')
     const [row] = await this.#sql.query<{ count: string }>(
       `SELECT count(*) AS count FROM ${this.#source.relation} t WHERE ${where}`,
       parameters,
@@ -326,9 +362,8 @@ export class Reader {
     return `${this.#order.after(after, bind)} AND ${this.#order.upTo(upTo, bind)}`
   }
 
-  #conditions({ orgId, start }: Scope, range: Range): { where: string; parameters: string[] } {
-    const { bind, parameters } = binding()
-    const conditions = [this.#within(range, bind)]
+  #belonging({ orgId, start, stamped }: Scope, bind: Bind): string[] {
+    const conditions: string[] = []
     if (orgId !== null) {
       // The registry refuses a tenant's destination on a source without tenants; this is the second lock (I7).
       const tenant = this.#tenant
@@ -337,7 +372,14 @@ export class Reader {
       )
     }
     if (start) conditions.push(this.#order.startedSince(start, bind))
-    return { where: conditions.join(' AND '), parameters }
+    if (stamped) {
+      const { name, type } = this.#timestamp
+      const since = (instant: string) =>
+        stampedSince(type, `t.${quoteIdentifier(name)}`, `${bind(instant)}::text`)
+      conditions.push(since(stamped.since))
+      if (stamped.until !== undefined) conditions.push(`NOT (${since(stamped.until)})`)
+    }
+    return conditions
   }
 }
 
