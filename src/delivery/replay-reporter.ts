@@ -6,7 +6,7 @@ import { type Failing, fail, LOG_AGAIN_MS } from '../telemetry/throttle.ts'
 import type { DeadLetter } from './batch.ts'
 import type { Health } from './decide.ts'
 import type { Setback } from './replay-range.ts'
-import type { Ended, Replay } from './replay-store.ts'
+import type { Replay, ReplayResult } from './replay-store.ts'
 
 export class ReplayReporter {
   readonly #log: Log
@@ -62,23 +62,27 @@ export class ReplayReporter {
     })
   }
 
-  finished({ sent, refused, tooOld, missing, durationMs }: Ended): void {
-    this.#log.emit('replay.finished', {
-      ...this.#who,
-      sent,
-      refused,
-      too_old: tooOld,
-      missing,
-      duration_ms: Math.round(durationMs),
-    })
-  }
-
-  failed({ sent, lastError }: Ended): void {
-    this.#log.emit('replay.failed', { ...this.#who, sent, message: lastError ?? '' })
-  }
-
-  cancelled({ sent }: Ended): void {
-    this.#log.emit('replay.cancelled', { ...this.#who, sent })
+  /** Says how it ended, if it has. */
+  ended({ state, sent, refused, tooOld, missing, durationMs, lastError }: ReplayResult): void {
+    switch (state) {
+      case 'done': {
+        const duration_ms = Math.round(durationMs)
+        const counts = { sent, refused, too_old: tooOld, missing }
+        this.#log.emit('replay.finished', { ...this.#who, ...counts, duration_ms })
+        break
+      }
+      case 'failed':
+        this.#log.emit('replay.failed', { ...this.#who, sent, message: lastError ?? '' })
+        break
+      case 'cancelled':
+        this.#log.emit('replay.cancelled', { ...this.#who, sent })
+        break
+      case 'waiting':
+      case 'running':
+        break
+      default:
+        state satisfies never
+    }
   }
 
   get #who() {

@@ -77,6 +77,8 @@ export class ReplayRunner {
   #seat: Seat | undefined
   #health: Health
   #notBefore = 0
+  /** Requests of the turn. Refusals that are remembered do not count, or a turn could end before it gets on. */
+  #sent = 0
   #running: Promise<void> | undefined
 
   constructor(replay: Replay, destination: Destination, reporter: ReplayReporter, deps: ReplayRunnerDeps) {
@@ -109,9 +111,7 @@ export class ReplayRunner {
       for (const range of ranges) {
         if (!(await this.#replayRange(range))) return
       }
-      const { store } = this.#deps
-      const ended = (await this.#write(() => store.finish(id))) ?? (await this.#write(() => store.find(id)))
-      if (ended?.state === 'done') this.#reporter.finished(ended)
+      await this.#write(() => this.#deps.store.finish(id))
     } catch (error) {
       if (!this.#stopping.signal.aborted) throw error
     }
@@ -203,7 +203,7 @@ export class ReplayRunner {
   async #turns(work: RangeWork): Promise<boolean> {
     const stopping = this.#stopping.signal
     while (!stopping.aborted) {
-      await sleep(this.#notBefore - this.#deps.clock.monotonic(), stopping)
+      await sleep(Math.max(this.#notBefore - this.#deps.clock.monotonic(), 0), stopping)
       const lane = this.#health.firstFailedAt === undefined ? 'healthy' : 'failing'
       const seat = await this.#deps.lanes.enter(lane, stopping)
       let settled = false
@@ -226,8 +226,9 @@ export class ReplayRunner {
     const { clock } = this.#deps
     const stopping = this.#stopping.signal
     let cancelled = 0
-    for (let sent = 0; !stopping.aborted; sent++) {
-      if (sent >= this.destination.delivery.maxCatchupBatches && seat.contended) return 'turn'
+    this.#sent = 0
+    while (!stopping.aborted) {
+      if (this.#sent >= this.destination.delivery.maxCatchupBatches && seat.contended) return 'turn'
       const pauseMs = this.#notBefore - clock.monotonic()
       if (pauseMs > longestPauseSeatedMs) return 'turn'
       if (pauseMs > 0) await sleep(pauseMs, stopping)
@@ -259,6 +260,7 @@ export class ReplayRunner {
   async #send(batch: Batch): Promise<Outcome> {
     const { clock, http, requestTimeoutMs } = this.#deps
     this.#sender ??= this.destination.configured.open({ http, now: clock.now.bind(clock), requestTimeoutMs })
+    this.#sent += 1
     const slow = setTimeout(() => this.#seat?.stepAside(), slowAfterMs)
     try {
       const quickRetries = this.#health.firstFailedAt === undefined
@@ -345,8 +347,7 @@ export class ReplayRunner {
   }
 
   async #end(reason: string): Promise<void> {
-    const ended = await this.#write(() => this.#deps.store.fail(this.replay.id, reason))
-    if (ended) this.#reporter.failed(ended)
+    await this.#write(() => this.#deps.store.fail(this.replay.id, reason))
   }
 
   async #note(reason: string): Promise<void> {

@@ -71,9 +71,8 @@ export interface RangeMove {
   readonly tooOld: number
 }
 
-export interface Ended {
-  readonly state: string
-  readonly expected: number | null
+export interface ReplayResult {
+  readonly state: Replay['state'] | 'done' | 'failed' | 'cancelled'
   readonly sent: number
   readonly refused: number
   readonly tooOld: number
@@ -171,7 +170,7 @@ export class ReplayStore {
           first_failed_at = CASE WHEN ${move.accepted.length}::int > 0 THEN NULL ELSE first_failed_at END,
           next_attempt_at = CASE WHEN ${move.accepted.length}::int > 0 THEN NULL ELSE next_attempt_at END,
           last_error = CASE WHEN ${move.accepted.length}::int > 0 THEN NULL ELSE last_error END
-        FROM moved WHERE id = ${replayId}::bigint
+        FROM moved WHERE id = ${replayId}::bigint AND ${move.accepted.length + dead.length + move.tooOld > 0}::boolean
       ), dead AS (
         INSERT INTO spillway.dead_letters AS d (destination_id, log_type, event_id, reason)
         SELECT DISTINCT ON (e.event_id) ${destinationId}::bigint, ${logType}::text, e.event_id, e.reason
@@ -218,51 +217,37 @@ export class ReplayStore {
 
   /**
    * Everything was gone through. A skipped range is replayed when none of its events is missing; whether one is
-   * cannot be known of rows that were deleted before they were read. Undefined when it had ended before.
+   * cannot be known of rows that were deleted before they were read. Nothing happens where it had ended before.
    */
-  async finish(id: number): Promise<Ended | undefined> {
-    return this.#ended(
-      await this.#sql<EndedRow[]>`
+  async finish(id: number): Promise<void> {
+    await this.#sql`
       WITH ended AS (
         UPDATE spillway.replays SET
           state = 'done', finished_at = now(), next_attempt_at = NULL, last_error = NULL,
           events_missing = coalesce(greatest(events_expected - events_sent - events_refused - events_too_old, 0), 0)
-        WHERE id = ${id} AND state = 'running' RETURNING *
-      ), replayed AS (
-        UPDATE spillway.skipped_ranges r SET replayed_at = now() FROM ended
-        WHERE r.id = ended.skipped_id AND ended.events_missing = 0 AND ended.events_too_old = 0
-          AND r.reason <> 'deleted_at_source'
+        WHERE id = ${id} AND state = 'running' RETURNING skipped_id, events_missing, events_too_old
       )
-      SELECT ${this.#endedColumns} FROM ended`,
-    )
+      UPDATE spillway.skipped_ranges r SET replayed_at = now() FROM ended
+      WHERE r.id = ended.skipped_id AND ended.events_missing = 0 AND ended.events_too_old = 0
+        AND r.reason <> 'deleted_at_source'`
   }
 
-  async fail(id: number, error: string): Promise<Ended | undefined> {
-    return this.#ended(
-      await this.#sql<EndedRow[]>`
+  async fail(id: number, error: string): Promise<void> {
+    await this.#sql`
       UPDATE spillway.replays
       SET state = 'failed', finished_at = now(), next_attempt_at = NULL, last_error = ${error}, last_error_at = now()
-      WHERE id = ${id} AND state IN ('waiting', 'running') RETURNING ${this.#endedColumns}`,
-    )
+      WHERE id = ${id} AND state IN ('waiting', 'running')`
   }
 
-  async find(id: number): Promise<Ended | undefined> {
-    return this.#ended(
-      await this.#sql<EndedRow[]>`SELECT ${this.#endedColumns} FROM spillway.replays WHERE id = ${id}`,
-    )
-  }
-
-  get #endedColumns() {
-    return this.#sql.unsafe(`
-      state, events_expected, events_sent, events_refused, events_too_old, events_missing, last_error,
-      (extract(epoch FROM coalesce(finished_at, now()) - coalesce(started_at, now())) * 1000)::float8 AS duration_ms`)
-  }
-
-  #ended([row]: readonly EndedRow[]): Ended | undefined {
+  /** Undefined when the row is gone. */
+  async result(id: number): Promise<ReplayResult | undefined> {
+    const [row] = await this.#sql<ResultRow[]>`
+      SELECT state, events_sent, events_refused, events_too_old, events_missing, last_error,
+             (extract(epoch FROM coalesce(finished_at, now()) - coalesce(started_at, now())) * 1000)::float8 AS duration_ms
+      FROM spillway.replays WHERE id = ${id}`
     return (
       row && {
         state: row.state,
-        expected: row.events_expected === null ? null : Number(row.events_expected),
         sent: Number(row.events_sent),
         refused: Number(row.events_refused),
         tooOld: Number(row.events_too_old),
@@ -289,9 +274,8 @@ interface RangeRow {
   readonly dividing_accepted: boolean
 }
 
-interface EndedRow {
-  readonly state: string
-  readonly events_expected: string | null
+interface ResultRow {
+  readonly state: ReplayResult['state']
   readonly events_sent: string
   readonly events_refused: string
   readonly events_too_old: string

@@ -25,7 +25,6 @@ export interface ReplaysDeps extends ReplayRunnerDeps {
 
 interface Stint {
   readonly runner: ReplayRunner
-  readonly reporter: ReplayReporter
   readonly done: Promise<void>
 }
 
@@ -64,6 +63,8 @@ export class Replays {
   }
 
   async #poll(signal: AbortSignal): Promise<void> {
+    // A stint that ends meanwhile leaves a row that is not what was read.
+    const under = new Set(this.#underWay)
     const active = await this.#deps.availability.retry(() => this.#deps.store.active(), signal)
     const ids = new Set(active.map(({ id }) => id))
     await Promise.all(
@@ -71,9 +72,16 @@ export class Replays {
         .filter(({ runner }) => !ids.has(runner.replay.id))
         .map((stint) => this.#drop(stint)),
     )
-    for (const id of this.#reporters.keys()) if (!ids.has(id)) this.#reporters.delete(id)
+    for (const id of this.#reporters.keys()) if (!ids.has(id)) await this.#report(id)
     for (const id of this.#notBefore.keys()) if (!ids.has(id)) this.#notBefore.delete(id)
-    for (const replay of active) await this.#look(replay, signal)
+    for (const replay of active) {
+      const hasStint = this.#stints.has(replay.destinationId)
+      if (hasStint || !under.has(replay.id)) await this.#look(replay, signal)
+    }
+  }
+
+  get #underWay(): number[] {
+    return [...this.#stints.values()].map(({ runner }) => runner.replay.id)
   }
 
   async #look(replay: Replay, signal: AbortSignal): Promise<void> {
@@ -103,21 +111,26 @@ export class Replays {
     const done = runner
       .run()
       .catch((error) => this.#failed(replay, destination, error))
+      .then(() => this.#report(replay.id))
       .finally(() => {
         this.#stints.delete(replay.destinationId)
         this.#bell.ring()
       })
-    this.#stints.set(replay.destinationId, { runner, reporter, done })
+    this.#stints.set(replay.destinationId, { runner, done })
   }
 
   /** It has ended by somebody else's hand: what is on its way is broken off. */
-  async #drop({ runner, reporter, done }: Stint): Promise<void> {
+  async #drop({ runner, done }: Stint): Promise<void> {
     await runner.stop(0)
     await done
-    const ended = await this.#deps.store.find(runner.replay.id).catch(() => undefined)
-    if (ended?.state === 'cancelled') reporter.cancelled(ended)
-    // With its destination.
-    else if (ended?.state === 'failed') reporter.failed(ended)
+  }
+
+  /** Whoever ended it, here is where it is said. With the database away nobody hears of it: the row has it. */
+  async #report(id: number): Promise<void> {
+    const result = await this.#deps.store.result(id).catch(() => undefined)
+    const isOver = result?.state !== 'waiting' && result?.state !== 'running'
+    if (result) this.#reporters.get(id)?.ended(result)
+    if (isOver) this.#reporters.delete(id)
   }
 
   /** While the live stream backs off there is no use in trying, and the time counts. */
@@ -127,8 +140,8 @@ export class Replays {
     if (failingForMs < delivery.maxBacklogAgeMs) return this.#note(replay, error, true, signal)
     const { availability, store } = this.#deps
     const reason = expired(delivery.maxBacklogAgeMs, error)
-    const ended = await availability.retry(() => store.fail(replay.id, reason), signal)
-    if (ended) this.#reporters.get(replay.id)?.failed(ended)
+    await availability.retry(() => store.fail(replay.id, reason), signal)
+    await this.#report(replay.id)
   }
 
   async #note(replay: Replay, error: string, isFailure: boolean, signal: AbortSignal): Promise<void> {
