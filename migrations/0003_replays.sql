@@ -210,5 +210,8 @@ BEGIN
 END
 $$;
 --> statement-breakpoint
-CREATE TRIGGER replayed_destination_changed AFTER UPDATE OR DELETE ON spillway.destinations
+CREATE TRIGGER replayed_destination_changed AFTER UPDATE ON spillway.destinations
+  FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION spillway.replayed_destination_changed();
+--> statement-breakpoint
+CREATE TRIGGER replayed_destination_deleted AFTER DELETE ON spillway.destinations
   FOR EACH ROW EXECUTE FUNCTION spillway.replayed_destination_changed();

@@ -53,11 +53,8 @@ export function resultOf(row: ReplayRow): string[] {
   }
   const ms = (finishedAt?.getTime() ?? 0) - (startedAt?.getTime() ?? 0)
   const lines = [`Replay ${id} is done: sent ${formatCountOf(eventsSent, 'event')} in ${formatDuration(ms)}.`]
-  const [are, these] = row.kind === 'dead_letters' ? ['stay', 'They'] : ['are now', 'They']
   if (eventsRefused > 0) {
-    lines.push(
-      `${formatCountOf(eventsRefused, 'event')} not taken: ${these} ${are} in spillway.dead_letters, with the reason.`,
-    )
+    lines.push(`${formatCountOf(eventsRefused, 'event')} not taken; spillway.dead_letters has the reason.`)
   }
   if (eventsTooOld > 0) {
     lines.push(
