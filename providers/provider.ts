@@ -61,6 +61,11 @@ export interface EncodedBatch {
   readonly id: string
   readonly logType: string
   readonly events: readonly EncodedEvent[]
+  /**
+   * The replay that sends this batch; undefined in the live stream. Where the wire has room for it, the receiver is
+   * told (`http`: the header `spillway-replay`). It is part of the id: a receiver that remembers ids takes it.
+   */
+  readonly replayId?: string | undefined
   /** The stable id of the event at `index` on its own, for providers that send one request an event. */
   eventBatchId(index: number): string
 }

@@ -13,6 +13,9 @@ import { DueScan } from './delivery/due-scan.ts'
 import { Fleet } from './delivery/fleet.ts'
 import { LagMeter } from './delivery/lag.ts'
 import { Lanes } from './delivery/lanes.ts'
+import { ReplayFacts } from './delivery/replay-facts.ts'
+import { ReplayStore } from './delivery/replay-store.ts'
+import { Replays } from './delivery/replays.ts'
 import { DeliveryStore } from './delivery/store.ts'
 import { deliveryDefaults } from './destinations/delivery-settings.ts'
 import type { DestinationRules } from './destinations/destination.ts'
@@ -52,6 +55,12 @@ const laneSizes = {
   failing: { seats: 128, bytes: 16 * megabyte },
   aside: { seats: 1_024, bytes: 64 * megabyte },
 }
+/** Replays have seats of their own, few of them: they are in no hurry. 24 MB in all. */
+const replayLaneSizes = {
+  healthy: { seats: 4, bytes: 8 * megabyte },
+  failing: { seats: 4, bytes: 8 * megabyte },
+  aside: { seats: 16, bytes: 8 * megabyte },
+}
 /** Closing connections must not use up the time that is promised for a stop. */
 const closeSeconds = 1
 /** For the last writes after the grace time. */
@@ -70,6 +79,7 @@ export class Service {
   readonly #sources: SourceSet
   readonly #notifications: Notifications
   readonly #fleet: Fleet
+  readonly #replays: Replays
   readonly #registry: Registry
   readonly #scan: DueScan
   readonly #lag: LagMeter
@@ -116,22 +126,37 @@ export class Service {
       mayListen: async () => !(await sourceRoute.pooled()),
       onHint: (logType) => this.#sources.hint(logType),
     })
-    const store = new DeliveryStore(this.#sql)
-    this.#fleet = new Fleet({
-      store,
+    const delivery = new DeliveryStore(this.#sql)
+    const lanes = new Lanes(laneSizes)
+    const shared = {
       availability,
       sourceAvailability: this.#sourceAvailability,
-      lanes: new Lanes(laneSizes),
       clock,
       log,
       http: this.#http,
       requestTimeoutMs: config.requestTimeoutMs,
       backoffScheduleMs: config.backoffScheduleMs,
       random: Math.random,
+      source: (logType: string) => this.#sources.view(logType),
+    }
+    this.#fleet = new Fleet({
+      ...shared,
+      store: delivery,
+      lanes,
       rules: () => this.#rules(),
-      source: (logType) => this.#sources.view(logType),
       floors: () => this.#floors.current,
       requestScan: () => this.#scan.request(),
+    })
+    this.#replays = new Replays({
+      ...shared,
+      store: new ReplayStore(this.#sql),
+      facts: new ReplayFacts(this.#sql),
+      delivery,
+      lanes: new Lanes(replayLaneSizes),
+      liveContended: () => lanes.contended,
+      destination: (id) => this.#fleet.destination(id),
+      rate: (id) => this.#fleet.rate(id),
+      definition: (logType) => this.#sources.definitions.find((each) => each.logType === logType),
     })
     this.#scan = new DueScan({
       availability: this.#sourceAvailability,
@@ -144,7 +169,7 @@ export class Service {
     this.#lag = new LagMeter({
       destinations: () => this.#fleet.forwarders,
       unserved: () => this.#fleet.unserved,
-      save: (lags) => store.saveLags(lags),
+      save: (lags) => delivery.saveLags(lags),
       clock,
       availability,
       sourceAvailability: this.#sourceAvailability,
@@ -189,6 +214,7 @@ export class Service {
       this.#scan.run(signal),
       this.#lag.run(signal),
       this.#notifications.run(signal),
+      this.#replays.run(signal),
     ])
   }
 
@@ -214,7 +240,7 @@ export class Service {
   }
 
   async #stopFleet(graceMs: number): Promise<void> {
-    await this.#fleet.stop(graceMs)
+    await Promise.all([this.#fleet.stop(graceMs), this.#replays.stop(graceMs)])
     // A table that is locked must not hold the stop up.
     await within(settleMs, this.#scan.finish())
     await Promise.allSettled([this.#fleet.leaveCursors(), this.#sources.stop()])

@@ -13,7 +13,12 @@ import type { HttpConfig } from './config.ts'
 import { contentType, httpFraming } from './encode.ts'
 
 /** Delivers one body under one id. */
-type Post = (id: string, body: string, signal: AbortSignal) => Promise<WholeOutcome>
+type Post = (
+  id: string,
+  body: string,
+  replayId: string | undefined,
+  signal: AbortSignal,
+) => Promise<WholeOutcome>
 
 export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
   const framing = httpFraming(config)
@@ -28,7 +33,7 @@ export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
   const timeoutMs = config.timeoutMs ?? deps.requestTimeoutMs
   const authorizer = oauth && openAuthorizer(oauth, deps)
 
-  const post: Post = async (id, text, signal) => {
+  const post: Post = async (id, text, replayId, signal) => {
     const body = framing.gzip ? await compress(text) : text
     const request = (credentials: Record<string, string>, timeoutMs: number) => {
       // Standard Webhooks: the id is the same in every attempt, the time is the attempt's own.
@@ -46,6 +51,7 @@ export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
           }),
           // A quoted string (RFC 8941), as the draft of the Idempotency-Key header asks for.
           'idempotency-key': `"${id}"`,
+          ...(replayId !== undefined && { 'spillway-replay': replayId }),
           ...credentials,
         },
         body,
@@ -63,7 +69,7 @@ export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
   return {
     async send(batch, signal) {
       if (framing.onePerRequest === true) return sendOneByOne(batch, post, signal)
-      return post(batch.id, frame(batch, framing), signal)
+      return post(batch.id, frame(batch, framing), batch.replayId, signal)
     },
     async close() {
       authorizer?.close()
@@ -79,7 +85,7 @@ export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
 async function sendOneByOne(batch: EncodedBatch, post: Post, signal: AbortSignal): Promise<Outcome> {
   const refused: Refusal[] = []
   for (const [index, event] of batch.events.entries()) {
-    const outcome = await post(batch.eventBatchId(index), event.body, signal)
+    const outcome = await post(batch.eventBatchId(index), event.body, batch.replayId, signal)
     if (outcome.kind === 'accepted') continue
     if (outcome.kind === 'rejected') {
       refused.push({ index, outcome })

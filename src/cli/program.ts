@@ -14,6 +14,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   migrate: async () => (await import('./migrate.ts')).addMigrate,
   demo: async () => (await import('./demo/command.ts')).addDemo,
   destinations: async () => (await import('./destinations/index.ts')).addDestinations,
+  replay: async () => (await import('./replay/index.ts')).addReplay,
   sources: async () => (await import('./sources/index.ts')).addSources,
   secret: async () => (await import('./secret/index.ts')).addSecret,
   doctor: async () => (await import('./doctor/command.ts')).addDoctor,

@@ -15,7 +15,7 @@ import type { Route } from '../db/pooler.ts'
 import type { Log } from '../telemetry/log.ts'
 
 /** Beside the migrations' lock; any two constants that nothing else in the database takes. */
-export const leadershipLock = 0x5917_1a42
+const leadershipLock = 0x5917_1a42
 const askAgainMs = 500
 const heartbeatMs = 2_000
 /** A session that does not answer is as good as gone: another daemon may have the lock already. */
@@ -150,4 +150,13 @@ export class Leadership {
       holder_since: holder?.backend_start?.getTime(),
     })
   }
+}
+
+/** Pid of the session that has the lead on a database; undefined when no daemon delivers. */
+export async function findLeader(sql: Sql): Promise<number | undefined> {
+  const [holder] = await sql<{ pid: number }[]>`
+    SELECT pid FROM pg_locks
+    WHERE locktype = 'advisory' AND objid = ${leadershipLock} AND objsubid = 1 AND granted
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 1`
+  return holder?.pid
 }

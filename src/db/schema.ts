@@ -2,6 +2,7 @@
  * The tables of schema `spillway` that the daemon and its commands read and write, for drizzle. The SQL
  * under `migrations/` is what makes them; a test holds the two together.
  */
+import { sql } from 'drizzle-orm'
 import {
   bigint,
   boolean,
@@ -104,6 +105,34 @@ export const skippedRanges = spillway.table('skipped_ranges', {
   reason: text('reason').notNull(),
   createdAt: instant('created_at').notNull().defaultNow(),
   replayedAt: instant('replayed_at'),
+})
+
+export const replays = spillway.table('replays', {
+  id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+  destinationId: bigint('destination_id', { mode: 'number' }).notNull(),
+  kind: text('kind', { enum: ['range', 'since', 'dead_letters', 'skipped'] }).notNull(),
+  logType: text('log_type'),
+  fromPosition: text('from_position'),
+  toPosition: text('to_position'),
+  since: instant('since'),
+  until: instant('until'),
+  skippedId: bigint('skipped_id', { mode: 'number' }),
+  requestedBy: text('requested_by').notNull().default(sql`session_user`),
+  databaseUser: text('database_user').notNull().default(sql`session_user`),
+  applicationName: text('application_name'),
+  requestedAt: instant('requested_at').notNull().defaultNow(),
+  state: text('state', { enum: ['waiting', 'running', 'done', 'failed', 'cancelled'] })
+    .notNull()
+    .default('waiting'),
+  startedAt: instant('started_at'),
+  finishedAt: instant('finished_at'),
+  eventsExpected: bigint('events_expected', { mode: 'number' }),
+  eventsSent: bigint('events_sent', { mode: 'number' }).notNull().default(0),
+  eventsRefused: bigint('events_refused', { mode: 'number' }).notNull().default(0),
+  eventsTooOld: bigint('events_too_old', { mode: 'number' }).notNull().default(0),
+  eventsMissing: bigint('events_missing', { mode: 'number' }).notNull().default(0),
+  nextAttemptAt: instant('next_attempt_at'),
+  lastError: text('last_error'),
 })
 
 export const deadLetters = spillway.table('dead_letters', {

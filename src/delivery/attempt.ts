@@ -17,7 +17,7 @@ export interface AttemptOptions {
   /** For a destination that was well until now. */
   readonly quickRetries: boolean
   /** Every request keeps to it, retries too. */
-  readonly rate?: RateLimit
+  readonly rate?: RateLimit | undefined
 }
 
 class RetryLater extends Error {

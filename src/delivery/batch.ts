@@ -68,6 +68,8 @@ export interface CutRules {
   readonly framing: Framing
   /** The destination's batch size; the provider's `maxEvents` may be lower. */
   readonly batchSize: number
+  /** Not in the live stream. */
+  readonly replayId?: string
 }
 
 export interface Cut {
@@ -215,6 +217,10 @@ class CutBatch implements Batch {
     return this.#rules.logType
   }
 
+  get replayId(): string | undefined {
+    return this.#rules.replayId
+  }
+
   get id(): string {
     this.#id ??= batchId(this.#rules, [this.from, this.to], this.events)
     return this.#id
@@ -262,6 +268,7 @@ function batchId(rules: CutRules, bounds: readonly Position[], events: readonly 
       suffix,
       gzip,
       onePerRequest,
+      ...(rules.replayId === undefined ? [] : [rules.replayId]),
     ]),
   )
   // The length first: else a line break inside a body could pass for the end of an event.

@@ -1,10 +1,10 @@
 /** Moves the cursors of one destination: every move is one write, tried until the database has taken it. */
 import type { Availability } from '../db/availability.ts'
-import { comparePositions, laterOf } from '../sources/position.ts'
+import { comparePositions, laterOf, type Position } from '../sources/position.ts'
 import type { Batch } from './batch.ts'
 import type { Reporter } from './reporter.ts'
 import type { Settlement } from './settlement.ts'
-import type { DeliveryStore } from './store.ts'
+import type { DeliveryStore, Divided } from './store.ts'
 import type { Stream } from './stream.ts'
 
 export interface CursorWriterDeps {
@@ -27,12 +27,14 @@ export class CursorWriter {
 
   /**
    * Settles what is given and freezes the ends of `unsettled`, the batches beyond it (I4). Ends that are
-   * stored beyond those stay: a batch that may have been sent keeps its bounds.
+   * stored beyond those stay: a batch that may have been sent keeps its bounds. `divided`: what of a
+   * refused batch is among them.
    */
   async write(
     stream: Stream,
     settlement: Settlement | undefined,
     unsettled: readonly Batch[],
+    divided: Divided | null = stream.divided ?? null,
   ): Promise<void> {
     const frozen = [...unsettled.map(({ to }) => to), ...stream.endsAhead]
     const freezes = frozen.some((end) => !stream.frozen.includes(end))
@@ -45,6 +47,8 @@ export class CursorWriter {
       // The last line of defence for I1: what lies between would be settled without having been sent.
       throw new Error(`a batch from ${next.from} cannot follow the cursor at ${to}`)
     }
+    const accepted = settlement?.accepted ?? 0
+    const stillDivided = remaining(divided, to, accepted)
     await this.retry(() =>
       this.#deps.store.move({
         destinationId: this.#destinationId,
@@ -54,14 +58,15 @@ export class CursorWriter {
         fromFrozen: stream.frozen,
         to,
         frozen,
+        divided: stillDivided,
         skipped: settlement?.skipped ?? [],
         deadLetters: settlement?.deadLetters ?? [],
-        accepted: settlement?.accepted ?? 0,
+        accepted,
         // Skipping and freezing wait for the disk; settling alone may be lost with it and is then repeated.
         durable: freezes || (settlement !== undefined && settlement.accepted === 0),
       }),
     )
-    stream.settled(to, frozen)
+    stream.settled(to, frozen, stillDivided)
     // Said once it is on record.
     this.#deps.reporter.skipped(stream.logType, settlement?.skipped ?? [])
     this.#deps.reporter.deadLettered(stream.logType, settlement?.deadLetters ?? [])
@@ -71,4 +76,10 @@ export class CursorWriter {
   retry<T>(work: () => Promise<T>): Promise<T> {
     return this.#deps.availability.retry(work, this.#signal)
   }
+}
+
+/** What is left of a divided batch when the cursor is at `to`, and `accepted` events were accepted on its way there. */
+export function remaining(divided: Divided | undefined, to: Position, accepted: number): Divided | undefined {
+  if (divided === null || comparePositions(divided.to, to) <= 0) return undefined
+  return accepted > 0 ? { ...divided, accepted: true } : divided
 }

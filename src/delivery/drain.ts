@@ -14,7 +14,7 @@ import type { Batch } from './batch.ts'
 import type { Condition } from './condition.ts'
 import type { CursorWriter } from './cursor-writer.ts'
 import { Flights, type Landing } from './flights.ts'
-import { Halving, type HalvingOptions, probesBeyond } from './halving.ts'
+import { eachAlone, Halving, searchOptions } from './halving.ts'
 import type { Seat } from './lanes.ts'
 import type { RateLimit } from './rate-limit.ts'
 import type { Reporter } from './reporter.ts'
@@ -150,7 +150,10 @@ export class Drain {
   ): Promise<Settlement | undefined> {
     const { condition, rate, writer, stopping, aborting } = this.#deps
     const isAgain = batches[0]?.id === this.#whollyRefused
-    const halving = new Halving(batches, searchOptions(isAgain, condition.consecutiveFailures))
+    const halving = new Halving(batches, {
+      ...searchOptions(isAgain, condition.consecutiveFailures),
+      divided: stream.divided,
+    })
     let landing: Landing = first
     let sent = batches[0]
     while (sent) {
@@ -159,7 +162,7 @@ export class Drain {
       if (settlement && settlement.accepted > 0) this.#noteAccepted(sent, settlement, landing.durationMs)
       if (failure) {
         for (const { id } of halving.acceptedAhead) this.#acceptedAhead.add(id)
-        await writer.write(stream, settlement, halving.unsettled)
+        await writer.write(stream, settlement, halving.unsettled, halving.divided)
         await this.#fail(sent, failure)
         return undefined
       }
@@ -168,13 +171,13 @@ export class Drain {
       if (wrong) {
         const { restored } = halving
         this.#whollyRefused = restored[0]?.id
-        await writer.write(stream, settlement, restored)
+        await writer.write(stream, settlement, restored, halving.divided)
         await this.#fail(sent, { kind: 'rejected', reason: wrong })
         return undefined
       }
       sent = halving.next
       if (!sent) return settlement
-      await writer.write(stream, settlement, halving.unsettled)
+      await writer.write(stream, settlement, halving.unsettled, halving.divided)
       // The pause between batches is none between the pieces of one; the destination's rate holds for them too.
       if (rate.waitMs > longestPauseSeatedMs) seat.stepAside()
       await sleep(rate.waitMs, stopping)
@@ -231,28 +234,10 @@ export class Drain {
   }
 }
 
-/** Where each event goes alone, a batch is only refused when each of its events was. */
-function eachAlone(outcome: Outcome, { events }: Batch): Outcome {
-  if (outcome.kind !== 'rejected') return outcome
-  return { kind: 'partial', refused: events.map((_, index) => ({ index, outcome })) }
-}
-
 function learnSize({ size }: Stream, batch: Batch, { outcome, durationMs }: Landed): void {
   const { to, events } = batch
   if (outcome.kind === 'accepted') size.accepted(to, events.length, durationMs)
   else if (outcome.kind === 'retry' && outcome.reason.code === 'timeout') {
     size.timedOut(to, events.length, durationMs)
   } else if (outcome.kind === 'rejected' && outcome.reason.status === 413) size.tooLarge(events.length)
-}
-
-/**
- * The first search of a batch goes to its end: twice as many requests as it has events, if they are all refused. When
- * that is repeated, ever more seldom; in between a few requests tell whether everything is still refused.
- */
-function searchOptions(isAgain: boolean, failures: number): HalvingOptions {
-  const isPowerOfTwo = (failures & (failures - 1)) === 0
-  return {
-    looksBeyond: isAgain,
-    probes: isAgain && !isPowerOfTwo ? probesBeyond : Number.POSITIVE_INFINITY,
-  }
 }

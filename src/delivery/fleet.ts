@@ -23,7 +23,8 @@ import { RateLimit, smoothBatchSize } from './rate-limit.ts'
 import { Reporter } from './reporter.ts'
 import { findStart } from './start.ts'
 import type { Cursor, DeliveryStore, DestinationState } from './store.ts'
-import { type SourceView, Stream } from './stream.ts'
+import { Stream } from './stream.ts'
+import type { SourceView } from './stream-source.ts'
 
 export interface FleetDeps {
   readonly store: DeliveryStore
@@ -88,6 +89,16 @@ export class Fleet {
     return [...this.#members].flatMap(([id, { row, problem }]) =>
       !row.enabled || problem !== undefined ? [id] : [],
     )
+  }
+
+  /** As it is delivered to at the moment. */
+  destination(id: number): Destination | undefined {
+    return this.#members.get(id)?.forwarder?.destination
+  }
+
+  /** What a destination may be sent, shared by all who send to it. */
+  rate(id: number): RateLimit | undefined {
+    return this.#members.get(id)?.forwarder?.rate
   }
 
   /** New and edited rows. Resolves when all have been judged; each starts as soon as it can, on its own. */

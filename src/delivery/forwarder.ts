@@ -87,6 +87,10 @@ export class Forwarder {
     })
   }
 
+  get rate(): RateLimit {
+    return this.#deps.rate
+  }
+
   get streams(): readonly Stream[] {
     return this.#streams
   }

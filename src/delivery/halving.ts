@@ -14,8 +14,10 @@
  * they become dead letters: most likely the destination was mended while its events were being tried one by one.
  */
 import type { Gone, Outcome, Partial, Reason, Retry, Unauthorized } from '../../providers/provider.ts'
+import { comparePositions, type Position } from '../sources/position.ts'
 import type { Batch } from './batch.ts'
 import { joinSettlements, type RefusedEvent, type Settlement, settlementOf } from './settlement.ts'
+import type { Divided } from './store.ts'
 
 /** An outcome that is about the destination, not about events. */
 export type Failure = Retry | Unauthorized | Gone
@@ -23,6 +25,10 @@ export type Failure = Retry | Unauthorized | Gone
 export interface HalvingOptions {
   /** It was wholly refused before: look at what comes after it. */
   readonly looksBeyond: boolean
+  /** What an earlier search has left: the batches up to there are parts of one. */
+  readonly divided?: Divided | undefined
+  /** The events are dead letters that are tried again: a refusal says nothing of the destination. */
+  readonly refusedBefore?: boolean
   /** Requests without an acceptance before it is given up; a search of a whole batch takes twice its events. */
   readonly probes: number
 }
@@ -35,10 +41,16 @@ export interface Step {
   readonly failure: Failure | undefined
 }
 
+/** A batch that pieces are parts of. */
+interface Origin {
+  readonly to: Position
+  /** Undefined where only parts of it are left. */
+  readonly whole: Batch | undefined
+}
+
 interface Piece {
   readonly batch: Batch
-  /** The batch that it is a part of. */
-  readonly origin: Batch
+  readonly origin: Origin
   /** What comes right after it, where both are the halves of a piece that was refused for what is in it. */
   readonly other?: Piece | undefined
   /** It was undecided, and is sent once more. */
@@ -59,20 +71,27 @@ interface Undecided {
 export const probesBeyond = 32
 
 export class Halving {
+  readonly #refusedBefore: boolean
   #looksBeyond: boolean
   /** In order; unsettled, and before everything in the queue. */
   #undecided: Undecided[] = []
   #queue: Piece[]
   /** A batch of which something was accepted. */
-  #vouched: Batch | undefined
+  #vouched: Origin | undefined
+  /** What an earlier search has left. */
+  readonly #left: Origin | undefined
   #probes: number
   #lastReason: Reason | undefined
 
   /** `batches` are frozen and follow each other; the first one has been sent, and its answer goes to `take`. */
-  constructor(batches: readonly Batch[], { looksBeyond, probes }: HalvingOptions) {
+  constructor(batches: readonly Batch[], options: HalvingOptions) {
+    const { divided, looksBeyond, probes, refusedBefore = false } = options
+    this.#refusedBefore = refusedBefore
     this.#looksBeyond = looksBeyond
     this.#probes = probes
-    this.#queue = batches.map(whole)
+    this.#left = divided && { to: divided.to, whole: undefined }
+    if (divided?.accepted) this.#vouched = this.#left
+    this.#queue = batches.map((batch) => this.#pieceOf(batch))
   }
 
   /** All pieces that are not settled, in order. Their ends are frozen before the next one is sent. */
@@ -91,7 +110,7 @@ export class Halving {
   }
 
   add(batches: readonly Batch[]): void {
-    this.#queue.push(...batches.map(whole))
+    this.#queue.push(...batches.map((batch) => this.#pieceOf(batch)))
     this.#advance()
   }
 
@@ -111,8 +130,17 @@ export class Halving {
   get restored(): Batch[] {
     const pieces = [...this.#undecided.map(({ piece }) => piece), ...this.#queue]
     // Of a batch that is settled in part only pieces are left.
-    const batches = pieces.map(({ batch, origin }) => (origin === this.#vouched ? batch : origin))
+    const batches = pieces.map(({ batch, origin }) =>
+      origin === this.#vouched ? batch : (origin.whole ?? batch),
+    )
     return batches.filter((batch, index) => batch !== batches[index - 1])
+  }
+
+  /** For a search that has to begin anew in the middle of a batch: the first one that is unsettled in parts. */
+  get divided(): Divided | null {
+    const pieces = [...this.#undecided.map(({ piece }) => piece), ...this.#queue]
+    const part = pieces.find(({ batch, origin }) => batch !== origin.whole)
+    return part ? { to: part.origin.to, accepted: part.origin === this.#vouched } : null
   }
 
   /** Pieces that were accepted beyond the one that failed: they need not be sent again. */
@@ -202,7 +230,7 @@ export class Halving {
         else settle(head, [])
       } else if (head.fate === undefined) {
         break
-      } else if (head.fate !== 'accepted' && !head.isSecondTry && head.origin !== this.#vouched) {
+      } else if (head.fate !== 'accepted' && !head.isSecondTry && !this.#isVouched(head)) {
         this.#queue.shift()
         this.#undecided.push({ piece: head, refused: head.fate })
         if (this.#queue[0]?.origin !== head.origin) this.#probes = Math.min(this.#probes, probesBeyond)
@@ -213,6 +241,16 @@ export class Halving {
       }
     }
     return settled
+  }
+
+  #pieceOf(batch: Batch): Piece {
+    const isLeft = this.#left !== undefined && comparePositions(batch.to, this.#left.to) <= 0
+    const origin = isLeft && this.#left ? this.#left : { to: batch.to, whole: batch }
+    return { batch, origin, isSecondTry: false }
+  }
+
+  #isVouched({ origin }: Piece): boolean {
+    return this.#refusedBefore || origin === this.#vouched
   }
 
   #vouch({ origin }: Piece): void {
@@ -235,10 +273,6 @@ export class Halving {
   }
 }
 
-function whole(batch: Batch): Piece {
-  return { batch, origin: batch, isSecondTry: false }
-}
-
 /** Neighbours that share `key`, as half-open ranges. */
 function runsOf(count: number, key: (index: number) => unknown): { start: number; end: number }[] {
   const runs: { start: number; end: number }[] = []
@@ -256,4 +290,25 @@ function refusedOf(refusals: Partial['refused'], start: number, end: number): Re
       ? [{ index: index - start, reason: outcome.reason }]
       : [],
   )
+}
+
+/**
+ * The first search of a batch goes to its end: twice as many requests as it has events, if they are all refused. When
+ * that is repeated, ever more seldom; in between a few requests tell whether everything is still refused.
+ */
+export function searchOptions(
+  isAgain: boolean,
+  failures: number,
+): Pick<HalvingOptions, 'looksBeyond' | 'probes'> {
+  const isPowerOfTwo = (failures & (failures - 1)) === 0
+  return {
+    looksBeyond: isAgain,
+    probes: isAgain && !isPowerOfTwo ? probesBeyond : Number.POSITIVE_INFINITY,
+  }
+}
+
+/** Where each event goes alone, a batch is only refused when each of its events was. */
+export function eachAlone(outcome: Outcome, { events }: Batch): Outcome {
+  if (outcome.kind !== 'rejected') return outcome
+  return { kind: 'partial', refused: events.map((_, index) => ({ index, outcome })) }
 }

@@ -30,6 +30,11 @@ export class Lanes {
     this.#aside = new Lane(sizes.aside)
   }
 
+  /** Somebody in good health waits for a seat or for bytes. */
+  get contended(): boolean {
+    return this.#healthy.seats.contended || this.#healthy.bytes.contended
+  }
+
   /** Waits its turn, first come first served. Rejects with the signal's reason. */
   async enter(name: LaneName, signal: AbortSignal): Promise<Seat> {
     const lane = name === 'healthy' ? this.#healthy : this.#failing

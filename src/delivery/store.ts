@@ -13,6 +13,14 @@ import type { Position } from '../sources/position.ts'
 import type { DeadLetter, SkippedRange } from './batch.ts'
 import type { Health } from './decide.ts'
 
+/** A refused batch that is being divided, over crashes and failures; see `Halving`. */
+export interface Divided {
+  /** Its end. */
+  readonly to: Position
+  /** Something of it was accepted: what is refused of it is to blame itself. */
+  readonly accepted: boolean
+}
+
 export interface Cursor {
   /**
    * Made anew when the cursor is started or set anew: a position is no identity across two lives of a source, and
@@ -22,6 +30,7 @@ export interface Cursor {
   readonly position: Position
   readonly frozen: readonly Position[]
   readonly start?: StartMark
+  readonly divided?: Divided
   /** How long the destination was disabled before it was enabled, while that has not been judged. */
   readonly disabledForMs?: number
 }
@@ -43,6 +52,7 @@ export interface CursorMove {
   readonly to: Position
   /** Ends of the batches that are frozen beyond `to`, in order. */
   readonly frozen: readonly Position[]
+  readonly divided: Divided | undefined
   readonly skipped: readonly SkippedRange[]
   readonly deadLetters: readonly DeadLetter[]
   /** Events that were accepted: with any, the destination is well. */
@@ -85,6 +95,7 @@ export class DeliveryStore {
              ${this.#epochMs('s.last_error_at')} AS last_error_at,
              (SELECT jsonb_agg(jsonb_build_object(
                 'logType', c.log_type, 'life', c.life, 'position', c.position, 'frozen', c.frozen,
+                'divided', CASE WHEN c.divided_to IS NOT NULL THEN jsonb_build_object('to', c.divided_to, 'accepted', c.divided_accepted) END,
                 'startUntil', c.start_until,
                 'startXid', c.start_xid::text, 'startSeen', c.start_seen::text, 'startSnapshot', c.start_snapshot::text,
                 'disabledForMs', c.disabled_for_ms))
@@ -126,7 +137,9 @@ export class DeliveryStore {
           events_dead_lettered = events_dead_lettered + ${dead}::bigint`
     const [row] = await this.#sql<{ moved: string }[]>`
       WITH moved AS (
-        UPDATE spillway.cursors SET position = ${to}::text, frozen = ${frozen}::text::text[], updated_at = now()
+        UPDATE spillway.cursors SET position = ${to}::text, frozen = ${frozen}::text::text[],
+          divided_to = ${move.divided?.to ?? null}::text, divided_accepted = ${move.divided?.accepted ?? false}::boolean,
+          updated_at = now()
         WHERE destination_id = ${destinationId}::bigint AND log_type = ${logType}::text AND position = ${from}::text
           AND life = ${life}::text::uuid
           AND frozen = ${arrayLiteral(move.fromFrozen)}::text::text[]
@@ -278,6 +291,7 @@ interface CursorJson {
   readonly life: string
   readonly position: string
   readonly frozen: string[]
+  readonly divided: Divided | null
   readonly startUntil: string | null
   readonly startXid: string | null
   readonly startSeen: string | null
@@ -302,23 +316,24 @@ function toState(row: StateRow): DestinationState {
 }
 
 function toCursor(json: CursorJson): Cursor {
-  const { life, position, frozen, disabledForMs } = json
+  const { life, position, frozen, divided, disabledForMs } = json
   const start = startMark(json)
   return {
     life,
     position,
     frozen,
     ...(start ? { start } : {}),
+    ...(divided === null ? {} : { divided }),
     ...(disabledForMs === null ? {} : { disabledForMs }),
   }
 }
 
-function startMark({
+export function startMark({
   startUntil: until,
   startXid,
   startSeen,
   startSnapshot,
-}: CursorJson): StartMark | undefined {
+}: Pick<CursorJson, 'startUntil' | 'startXid' | 'startSeen' | 'startSnapshot'>): StartMark | undefined {
   if (until === null) return undefined
   if (startSnapshot !== null) return { kind: 'snapshot', until, snapshot: startSnapshot }
   if (startXid === null || startSeen === null) return undefined
@@ -329,12 +344,12 @@ function sameEnds(json: string, ends: readonly Position[]): boolean {
   return JSON.stringify(JSON.parse(json)) === JSON.stringify(ends)
 }
 
-function instant(epochMs: number | undefined): string | null {
+export function instant(epochMs: number | undefined): string | null {
   return epochMs === undefined ? null : new Date(epochMs).toISOString()
 }
 
 /** A PostgreSQL array literal; the keys in positions may be any text. */
-function arrayLiteral(positions: readonly Position[]): string {
+export function arrayLiteral(positions: readonly string[]): string {
   const quoted = positions.map((position) =>
     /^[\d-]+$/.test(position) ? position : `"${position.replace(/["\\]/g, '\\$&')}"`,
   )

@@ -9,30 +9,21 @@
 import type { AuditEvent } from '../../providers/provider.ts'
 import { isCancelled } from '../db/availability.ts'
 import { comparePositions, laterOf, type Position, placeBefore } from '../sources/position.ts'
-import type { Oldest, Page, Reader, ReadRow } from '../sources/reader.ts'
-import type { Scope } from '../sources/selection.ts'
+import type { Oldest, Page, ReadRow } from '../sources/reader.ts'
+import type { Scope, Stamped } from '../sources/selection.ts'
 import { type Batch, type CutRules, cutBatch, type Item } from './batch.ts'
 import { BatchSize } from './batch-size.ts'
 import { Deletions } from './deletions.ts'
 import type { Seat } from './lanes.ts'
-import type { Cursor, IdleMove } from './store.ts'
+import type { Cursor, Divided, IdleMove } from './store.ts'
+import type { SourceView, StreamSource } from './stream-source.ts'
 
-/** The source as a stream sees it; all undefined while it cannot be read. */
-export interface SourceView {
-  readonly reader: Reader | undefined
-  readonly horizon: Position | undefined
-  /** Which of its lives in this run it is. */
-  readonly life: number
-  /** The table's first row when it was last looked at. */
-  readonly oldest: Oldest
-  /** The table's first row when the last run of the daemon looked at it; without one, at the first look. */
-  readonly oldestAtStart: Oldest
-}
-
-export interface StreamOptions {
+export interface StreamOptions<Source extends StreamSource = SourceView> {
   readonly cursor: Cursor
   readonly orgId: string | null
-  readonly source: SourceView
+  /** Leaves out other rows too. */
+  readonly stamped?: Stamped
+  readonly source: Source
   readonly rules: CutRules
   readonly encode: (event: AuditEvent, now: number) => string
   /** The table's first row when the destination was last known to be at work; see `Deletions`. */
@@ -55,14 +46,15 @@ const firstPageBytes = 1024 * 1024
 const maxPageRows = 2_000
 const assumedRowBytes = 512
 
-export class Stream {
+export class Stream<Source extends StreamSource = SourceView> {
   readonly logType: string
   /** How many events its next batch has. */
   readonly size: BatchSize
-  readonly #options: StreamOptions
+  readonly #options: StreamOptions<Source>
   #position: Position
   /** Ends of batches that are stored beyond the cursor. */
   #frozen: readonly Position[]
+  #divided: Divided | undefined
   /** Ends among `#frozen` that are not handed out yet. */
   #bounds: Position[]
   #items: Item[] = []
@@ -89,12 +81,13 @@ export class Stream {
   /** The first page of a turn is read alone: whether the endpoint answers at all is still to be seen. */
   #readsAhead = false
 
-  constructor(options: StreamOptions) {
+  constructor(options: StreamOptions<Source>) {
     this.#options = options
     this.logType = options.rules.logType
     this.size = new BatchSize(options.rules.batchSize, options.cursor.frozen)
     this.#position = options.cursor.position
     this.#frozen = options.cursor.frozen
+    this.#divided = options.cursor.divided
     this.#bounds = [...options.cursor.frozen]
     this.#handedOutTo = this.#position
     this.#readTo = this.#position
@@ -116,17 +109,17 @@ export class Stream {
     return this.#frozen
   }
 
-  get source(): SourceView {
+  get source(): Source {
     return this.#options.source
   }
 
   /** Whose rows come after `position`. */
   scopeAfter(position: Position): Scope {
-    const { orgId, cursor } = this.#options
+    const { orgId, cursor, stamped } = this.#options
     // Past the mark every row is the destination's.
     const start =
       cursor.start && comparePositions(position, cursor.start.until) < 0 ? cursor.start : undefined
-    return start ? { orgId, start } : { orgId }
+    return { orgId, ...(start && { start }), ...(stamped && { stamped }) }
   }
 
   /** There may be rows to send. */
@@ -217,10 +210,16 @@ export class Stream {
     this.#disabledForMs = undefined
   }
 
+  /** As it is stored. */
+  get divided(): Divided | undefined {
+    return this.#divided
+  }
+
   /** The cursor has been moved, and this is what is stored beyond it. */
-  settled(position: Position, frozen: readonly Position[]): void {
+  settled(position: Position, frozen: readonly Position[], divided?: Divided): void {
     this.#position = position
     this.#frozen = frozen
+    this.#divided = divided
   }
 
   /** Forgets what was read and handed out, to start again from the cursor. */

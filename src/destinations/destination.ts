@@ -129,14 +129,19 @@ function logTypeProblems(row: DestinationRow, rules: DestinationRules): FieldPro
   return problems
 }
 
-function parseStartFrom(text: string): StartFrom {
-  if (text === 'now' || text === 'beginning') return { kind: text }
+/** An ISO 8601 instant in its full form, in UTC; undefined for what is none. */
+export function parseInstant(text: string): string | undefined {
   const [, day, time = 'T00:00:00', zone = 'Z'] = isoInstant.exec(text) ?? []
   const epochMs = Date.parse(`${day}${time}${zone}`)
   // Date.parse takes 30 February for 2 March.
-  if (day !== undefined && new Date(`${day}Z`).toJSON()?.startsWith(day) && !Number.isNaN(epochMs)) {
-    return { kind: 'instant', instant: new Date(epochMs).toISOString() }
-  }
+  const isDay = day !== undefined && new Date(`${day}Z`).toJSON()?.startsWith(day)
+  return isDay && !Number.isNaN(epochMs) ? new Date(epochMs).toISOString() : undefined
+}
+
+function parseStartFrom(text: string): StartFrom {
+  if (text === 'now' || text === 'beginning') return { kind: text }
+  const instant = parseInstant(text)
+  if (instant !== undefined) return { kind: 'instant', instant }
   throw new DestinationConfigError([
     {
       field: 'start_from',

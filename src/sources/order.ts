@@ -27,6 +27,8 @@ export interface Order {
   readonly before: string
   after(position: Position, bind: Bind): string
   upTo(position: Position, bind: Bind): string
+  /** A row with one of these ids. */
+  oneOf(ids: readonly string[], bind: Bind): string
   startedSince(mark: StartMark, bind: Bind): string
   /** For many cursors at once: their columns in a JSON record set `c`, … */
   readonly cursorColumns: string
@@ -46,22 +48,50 @@ function reference({ name }: Column): string {
   return `t.${quoteIdentifier(name)}`
 }
 
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
 /** The key of the `xact` ordering: how it is compared, and as which type a parameter comes. */
-function keyOf(id: Column): { expression: string; type: string; isNumber: boolean } {
+interface Key {
+  readonly expression: string
+  /** For equality, which no collation changes. */
+  readonly plain: string
+  readonly type: string
+  readonly isNumber: boolean
+  /** Whether a text can be such a value. */
+  takes(text: string): boolean
+}
+
+function keyOf(id: Column): Key {
+  const plain = reference(id)
+  const asText = { type: 'text', isNumber: false, takes: () => true }
   switch (id.type) {
     case 'smallint':
     case 'integer':
     case 'bigint':
-      return { expression: reference(id), type: 'bigint', isNumber: true }
+      return { expression: plain, plain, type: 'bigint', isNumber: true, takes: isBigint }
     case 'uuid':
       // Its text, lower-case hex, has the order of its bytes.
-      return { expression: reference(id), type: 'uuid', isNumber: false }
+      return { expression: plain, plain, type: 'uuid', isNumber: false, takes: (text) => uuid.test(text) }
     case 'text':
     case 'character varying':
-      return { expression: `${reference(id)} COLLATE "C"`, type: 'text', isNumber: false }
+      return { expression: `${plain} COLLATE "C"`, plain, ...asText }
     default:
-      return { expression: `${reference(id)}::text COLLATE "C"`, type: 'text', isNumber: false }
+      return { expression: `${plain}::text COLLATE "C"`, plain: `${plain}::text`, ...asText }
   }
+}
+
+/** Written so that an index on the column serves. Ids that are no such value have no row, and must not fail it. */
+function oneOf(
+  { plain, type, takes }: Pick<Key, 'plain' | 'type' | 'takes'>,
+  ids: readonly string[],
+  bind: Bind,
+): string {
+  const possible = bind(JSON.stringify(ids.filter(takes)))
+  return `${plain} = ANY (ARRAY(SELECT value::${type} FROM jsonb_array_elements_text(${possible}::text::jsonb)))`
+}
+
+function isBigint(text: string): boolean {
+  return /^-?\d{1,19}$/.test(text) && BigInt.asIntN(64, BigInt(text)) === BigInt(text)
 }
 
 class IdOrder implements Order {
@@ -83,6 +113,10 @@ class IdOrder implements Order {
 
   upTo(position: Position, bind: Bind): string {
     return `${this.#id} <= ${bind(position)}::bigint`
+  }
+
+  oneOf(ids: readonly string[], bind: Bind): string {
+    return oneOf({ plain: this.#id, type: 'bigint', takes: isBigint }, ids, bind)
   }
 
   startedSince(mark: StartMark, bind: Bind): string {
@@ -111,7 +145,7 @@ class XactOrder implements Order {
   readonly before: string
   readonly cursorColumns: string
   readonly #xact: string
-  readonly #key: ReturnType<typeof keyOf>
+  readonly #key: Key
 
   constructor(id: Column, xact: string) {
     this.#xact = xact
@@ -129,6 +163,10 @@ class XactOrder implements Order {
 
   upTo(position: Position, bind: Bind): string {
     return this.#compared(position, bind, '<=', '<')
+  }
+
+  oneOf(ids: readonly string[], bind: Bind): string {
+    return oneOf(this.#key, ids, bind)
   }
 
   startedSince(mark: StartMark, bind: Bind): string {

@@ -57,6 +57,13 @@ export function placeBefore(row: Position): Position {
   return end === row.length ? String(BigInt(row) - 1n) : row.slice(0, end)
 }
 
+/** Whether a text that somebody wrote can be a position of a source's order. */
+export function isPosition(text: string, ordering: 'id' | 'xact'): boolean {
+  const number = text.slice(0, numberEnd(text))
+  if (ordering === 'id') return number === text && /^-?\d{1,19}$/.test(text)
+  return /^\d{1,20}$/.test(number) && (number === text || /^\/(-?\d+|'.*)$/s.test(text.slice(number.length)))
+}
+
 const textMark = "'"
 const minus = 45
 const slash = '/'

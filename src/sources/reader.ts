@@ -121,6 +121,33 @@ export class Reader {
   ): Promise<Page<Row | ReadRow>> {
     const { bind, parameters } = binding()
     const where = this.#selection.where(scope, range, bind)
+    return this.#page(where, parameters, limit, make)
+  }
+
+  /**
+   * Those of the rows with the given ids that are in scope, in the source's order. Not `full`: the others are not
+   * there, or not in scope. Else those beyond the last one may be.
+   */
+  async readRows(scope: Scope, ids: readonly string[], limit: PageLimit): Promise<Page> {
+    const { bind, parameters } = binding()
+    const { order } = this.#selection
+    const where = [order.oneOf(ids, bind), ...this.#selection.belonging(scope, bind)].join(' AND ')
+    return this.#page(where, parameters, limit)
+  }
+
+  #page(where: string, parameters: string[], limit: PageLimit): Promise<Page>
+  #page<Row>(
+    where: string,
+    parameters: string[],
+    limit: PageLimit,
+    make: ((row: ReadRow) => Row) | undefined,
+  ): Promise<Page<Row | ReadRow>>
+  async #page<Row>(
+    where: string,
+    parameters: string[],
+    limit: PageLimit,
+    make?: (row: ReadRow) => Row,
+  ): Promise<Page<Row | ReadRow>> {
     const rowLimit = parameters.push(String(limit.rows))
     const byteLimit = parameters.push(String(limit.bytes))
     const rows: (Row | ReadRow)[] = []

@@ -102,7 +102,9 @@ export async function rebase(
       WHERE c.destination_id = m.destination_id AND c.log_type = ${definition.logType}`
     await sql`DELETE FROM spillway.source_state WHERE log_type = ${definition.logType}`
     // A new revision: the daemon forgets what it knew of the source and of the cursors.
-    await sql`UPDATE spillway.sources SET updated_at = clock_timestamp() WHERE log_type = ${definition.logType}`
+    await sql`
+      UPDATE spillway.sources SET life = gen_random_uuid(), updated_at = clock_timestamp()
+      WHERE log_type = ${definition.logType}`
   })
   return { ...plan, cursors }
 }

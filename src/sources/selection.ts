@@ -3,6 +3,7 @@
  * stands for the audit table. Everything that reads rows for a destination gets its condition here (I7).
  */
 import { type Column, quoteIdentifier } from '../events/columns.ts'
+import { stampedSince } from '../events/timestamp.ts'
 import { type Bind, type Order, orderOf, type StartMark } from './order.ts'
 import type { Position } from './position.ts'
 import type { Source } from './source.ts'
@@ -13,6 +14,14 @@ export interface Scope {
   /** Null means every tenant's. */
   readonly orgId: string | null
   readonly start?: StartMark
+  readonly stamped?: Stamped
+}
+
+/** Rows by their timestamps, as texts of PostgreSQL or ISO 8601; a row without one is in no such time. */
+export interface Stamped {
+  readonly since: string
+  /** Exclusive. */
+  readonly until?: string
 }
 
 export interface Range {
@@ -59,8 +68,13 @@ export class Selection {
   }
 
   /** The rows of a destination in a range. */
-  where({ orgId, start }: Scope, range: Range, bind: Bind): string {
-    const conditions = [this.within(range, bind)]
+  where(scope: Scope, range: Range, bind: Bind): string {
+    return [this.within(range, bind), ...this.belonging(scope, bind)].join(' AND ')
+  }
+
+  /** The rows of a destination, wherever they are; conditions that all hold. */
+  belonging({ orgId, start, stamped }: Scope, bind: Bind): string[] {
+    const conditions: string[] = []
     if (orgId !== null) {
       // The registry refuses a tenant's destination on a source without tenants; this is the second lock (I7).
       const { tenant } = this
@@ -69,7 +83,14 @@ export class Selection {
       )
     }
     if (start) conditions.push(this.order.startedSince(start, bind))
-    return conditions.join(' AND ')
+    if (stamped) {
+      const { name, type } = this.timestamp
+      const since = (instant: string) =>
+        stampedSince(type, `t.${quoteIdentifier(name)}`, `${bind(instant)}::text`)
+      conditions.push(since(stamped.since))
+      if (stamped.until !== undefined) conditions.push(`NOT (${since(stamped.until)})`)
+    }
+    return conditions
   }
 }
 

@@ -6,6 +6,7 @@ import { backlogEvents } from './events/backlog.ts'
 import { daemonEvents } from './events/daemon.ts'
 import { destinationEvents } from './events/destination.ts'
 import type { EventDefinition, Field } from './events/field.ts'
+import { replayEvents } from './events/replay.ts'
 import { sourceEvents } from './events/source.ts'
 
 export const events = {
@@ -13,6 +14,7 @@ export const events = {
   ...sourceEvents,
   ...destinationEvents,
   ...backlogEvents,
+  ...replayEvents,
 } as const satisfies Readonly<Record<string, EventDefinition>>
 
 export type EventCode = keyof typeof events
@@ -39,4 +41,5 @@ export const subjects: readonly {
   { title: 'Sources', events: sourceEvents },
   { title: 'Destinations', events: destinationEvents },
   { title: 'What was not delivered', events: backlogEvents },
+  { title: 'Replays', events: replayEvents },
 ]

@@ -42,8 +42,13 @@ export const hostileEvents: readonly AuditEvent[] = [
   { ...event(3), orgId: null, dataJson: '{\n  "a": 12345678901234567890.123,\r\n  "b": [1, 2]\n}' },
 ]
 
-export function batchOf(configured: Configured, events: readonly AuditEvent[]): EncodedBatch {
+export function batchOf(
+  configured: Configured,
+  events: readonly AuditEvent[],
+  replayId?: string,
+): EncodedBatch {
   return {
+    replayId,
     id: 'batch_5f0c',
     logType: 'action',
     events: events.map((one) => {

@@ -3,13 +3,7 @@
  * event. Reads the destination's row and writes nothing: neither cursors nor delivery_state know of it.
  */
 import { randomUUID } from 'node:crypto'
-import {
-  type AuditEvent,
-  type Configured,
-  DestinationConfigError,
-  type EncodedBatch,
-  type Outcome,
-} from '../../../providers/provider.ts'
+import type { AuditEvent, Configured, EncodedBatch, Outcome } from '../../../providers/provider.ts'
 import { systemClock } from '../../clock.ts'
 import type { Config } from '../../config.ts'
 import { type Destination, parseDestination } from '../../destinations/destination.ts'
@@ -18,7 +12,7 @@ import { type AddCommand, CommandError, CommandFailed, writeJson, writeLine } fr
 import { withSession } from '../session.ts'
 import { printable } from '../table.ts'
 import { findDestination } from './find.ts'
-import { readRules } from './rules.ts'
+import { judged, readRules } from './rules.ts'
 
 const afterHelp = `
 The event looks like a real one to whatever receives it: its \`event\` is the destination's first log type
@@ -68,20 +62,6 @@ export const addTest: AddCommand = (group, { env, stdout, signal }) => {
       }
       if (reason) throw new CommandFailed()
     })
-}
-
-/** A row in the database that is wrong is no wrong use of the command: exit code 1. */
-function judged(parse: () => Destination): Destination {
-  try {
-    return parse()
-  } catch (error) {
-    if (!(error instanceof DestinationConfigError)) throw error
-    const list = error.fields.map(({ field, problem }) => `  ${field}: ${problem}`).join('\n')
-    throw new CommandError(
-      `The destination is invalid; the daemon delivers nothing to it:\n${list}`,
-      'Mend its row as said above.',
-    )
-  }
 }
 
 export function testEvent(

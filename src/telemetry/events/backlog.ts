@@ -9,7 +9,9 @@ export const backlogEvents = {
     meaning:
       'The destination failed without a break for its whole `maxBacklogAgeMs`. Its cursors went to the horizon; ' +
       'the ranges are in `skipped_ranges` and the rows still in the source.',
-    action: 'Mend the receiver. The rows are in the source as long as the application keeps them.',
+    action:
+      'Mend the receiver, then `spillway replay <destination> --skipped <id>` for each range (`spillway replay skipped` lists them), ' +
+      'or `--since` for all of them. The rows are in the source as long as the application keeps them.',
     fields: {
       ...destination,
       reason: oneOf(['backlog_expired'], 'Why'),
@@ -72,7 +74,9 @@ export const backlogEvents = {
     message: '{name} refuses the event {event_id}: {message}',
     meaning:
       'The receiver will never take this one event. It is in `dead_letters`; the others were delivered.',
-    action: 'Look at the row and at what the receiver wants; mend the receiver or the config.',
+    action:
+      'Look at the row and at what the receiver wants; mend the receiver or the config. Then ' +
+      '`spillway replay <destination> --dead-letters` sends it again.',
     fields: {
       ...destination,
       log_type: text('Log type of the event'),

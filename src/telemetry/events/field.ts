@@ -37,6 +37,7 @@ const field = <T>(kind: Kind, description: string): Required<T> => ({ kind, desc
 
 export const text = (description: string) => field<string>('string', description)
 export const nullableText = (description: string) => field<string | null>('string', description)
+export const nullableInteger = (description: string) => field<number | null>('integer', description)
 export const integer = (description: string) => field<number>('integer', description)
 export const flag = (description: string) => field<boolean>('boolean', description)
 export const instant = (description: string) => field<number>('instant', description)

@@ -25,6 +25,7 @@ const move = (changes: Partial<CursorMove>): CursorMove => ({
   fromFrozen: [],
   to: '10',
   frozen: [],
+  divided: undefined,
   skipped: [],
   deadLetters: [],
   accepted: 0,

@@ -160,6 +160,7 @@ describe('a batch’s id', () => {
   test.each([
     ['destination', id({ destinationId: 2 })],
     ['log type', id({ logType: 'action' })],
+    ['replay', id({ replayId: '7' })],
     ['start', id({}, '-1')],
     ['end', id({}, '0', '4')],
     ['prefix', id({ framing: { ...jsonArray, prefix: '[ ' } })],

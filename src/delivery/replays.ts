@@ -1,0 +1,168 @@
+/**
+ * The replays of all destinations: looks twice a second for rows of `spillway.replays` and gives each destination's
+ * first one stints (replay-runner.ts), one at a time. A stint ends when its destination's row is edited, when the live
+ * stream backs off, or when somebody cancels it; what is stored says where the next one begins.
+ *
+ *   waiting ──planned──▶ running ──▶ done | failed | cancelled
+ *
+ * A destination that is disabled or invalid keeps its replays waiting. Nothing here moves a cursor or writes a
+ * destination's state (but for an endpoint that answers that it is gone).
+ */
+import { Bell } from '../clock.ts'
+import { isTransient } from '../db/availability.ts'
+import type { Destination } from '../destinations/destination.ts'
+import { LeaseLostError, SourceError } from '../errors.ts'
+import type { Log } from '../telemetry/log.ts'
+import { ReplayReporter } from './replay-reporter.ts'
+import { expired, ReplayRunner, type ReplayRunnerDeps } from './replay-runner.ts'
+import type { Replay } from './replay-store.ts'
+
+export interface ReplaysDeps extends ReplayRunnerDeps {
+  readonly log: Log
+  /** As it is delivered to at the moment; undefined while it is not. */
+  destination(id: number): Destination | undefined
+}
+
+interface Stint {
+  readonly runner: ReplayRunner
+  readonly done: Promise<void>
+}
+
+const pollIntervalMs = 500
+/** As for the live stream. */
+const editGraceMs = 500
+/** After an error of the daemon's own making, before a replay is tried again. */
+const pauseAfterErrorMs = 5_000
+const pauseWithoutDatabaseMs = 1_000
+
+export class Replays {
+  readonly #deps: ReplaysDeps
+  /** By destination. */
+  readonly #stints = new Map<number, Stint>()
+  /** By replay; kept over stints, so that a failure that repeats is said once. */
+  readonly #reporters = new Map<number, ReplayReporter>()
+  readonly #notBefore = new Map<number, number>()
+  readonly #bell = new Bell()
+  #stopping = false
+
+  constructor(deps: ReplaysDeps) {
+    this.#deps = deps
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    signal.addEventListener('abort', () => this.#bell.ring(), { once: true })
+    while (!signal.aborted) {
+      await this.#bell.wait(pollIntervalMs)
+      if (!signal.aborted) await this.#poll(signal)
+    }
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping = true
+    await Promise.all([...this.#stints.values()].map(({ runner }) => runner.stop(graceMs)))
+  }
+
+  async #poll(signal: AbortSignal): Promise<void> {
+    // A stint that ends meanwhile leaves a row that is not what was read.
+    const under = new Set(this.#underWay)
+    const active = await this.#deps.availability.retry(() => this.#deps.store.active(), signal)
+    const ids = new Set(active.map(({ id }) => id))
+    await Promise.all(
+      [...this.#stints.values()]
+        .filter(({ runner }) => !ids.has(runner.replay.id))
+        .map((stint) => this.#drop(stint)),
+    )
+    for (const id of this.#reporters.keys()) if (!ids.has(id)) await this.#report(id)
+    for (const id of this.#notBefore.keys()) if (!ids.has(id)) this.#notBefore.delete(id)
+    for (const replay of active) {
+      const hasStint = this.#stints.has(replay.destinationId)
+      if (hasStint || !under.has(replay.id)) await this.#look(replay, signal)
+    }
+  }
+
+  get #underWay(): number[] {
+    return [...this.#stints.values()].map(({ runner }) => runner.replay.id)
+  }
+
+  async #look(replay: Replay, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#deps
+    const destination = this.#deps.destination(replay.destinationId)
+    const stint = this.#stints.get(replay.destinationId)
+    const held = (replay.liveNextAttemptAt ?? 0) > clock.now()
+    if (stint) {
+      const isEdited = destination?.revision !== stint.runner.destination.revision
+      if (isEdited || held) void stint.runner.stop(editGraceMs)
+      return
+    }
+    const error = destination ? undefined : unusable(replay)
+    if (error !== undefined) return this.#note(replay, error, false, signal)
+    if (!destination) return
+    if (held) return this.#hold(replay, destination, signal)
+    const pausedMs = (this.#notBefore.get(replay.id) ?? 0) - clock.monotonic()
+    if ((replay.nextAttemptAt ?? 0) > clock.now() || pausedMs > 0 || this.#stopping) return
+    this.#begin(replay, destination)
+  }
+
+  #begin(replay: Replay, destination: Destination): void {
+    const { log, clock } = this.#deps
+    const reporter = this.#reporters.get(replay.id) ?? new ReplayReporter(log, clock, replay, destination)
+    this.#reporters.set(replay.id, reporter)
+    const runner = new ReplayRunner(replay, destination, reporter, this.#deps)
+    const done = runner
+      .run()
+      .catch((error) => this.#failed(replay, destination, error))
+      .then(() => this.#report(replay.id))
+      .finally(() => {
+        this.#stints.delete(replay.destinationId)
+        this.#bell.ring()
+      })
+    this.#stints.set(replay.destinationId, { runner, done })
+  }
+
+  /** It has ended by somebody else's hand: what is on its way is broken off. */
+  async #drop({ runner, done }: Stint): Promise<void> {
+    await runner.stop(0)
+    await done
+  }
+
+  /** Whoever ended it, here is where it is said. With the database away nobody hears of it: the row has it. */
+  async #report(id: number): Promise<void> {
+    const result = await this.#deps.store.result(id).catch(() => undefined)
+    const isOver = result?.state !== 'waiting' && result?.state !== 'running'
+    if (result) this.#reporters.get(id)?.ended(result)
+    if (isOver) this.#reporters.delete(id)
+  }
+
+  /** While the live stream backs off there is no use in trying, and the time counts. */
+  async #hold(replay: Replay, { delivery }: Destination, signal: AbortSignal): Promise<void> {
+    const error = replay.liveError ?? 'The live stream backs off.'
+    const failingForMs = replay.firstFailedAt === null ? 0 : this.#deps.clock.now() - replay.firstFailedAt
+    if (failingForMs < delivery.maxBacklogAgeMs) return this.#note(replay, error, true, signal)
+    const { availability, store } = this.#deps
+    const reason = expired(delivery.maxBacklogAgeMs, error)
+    await availability.retry(() => store.fail(replay.id, reason), signal)
+    await this.#report(replay.id)
+  }
+
+  async #note(replay: Replay, error: string, isFailure: boolean, signal: AbortSignal): Promise<void> {
+    if (replay.lastError === error && (!isFailure || replay.firstFailedAt !== null)) return
+    const { availability, store } = this.#deps
+    await availability.retry(() => store.note(replay.id, error, isFailure), signal)
+  }
+
+  #failed(replay: Replay, { id, name, type, orgId }: Destination, error: unknown): void {
+    const { clock, log, sourceAvailability } = this.#deps
+    const isPassing = error instanceof LeaseLostError || error instanceof SourceError || isTransient(error)
+    if (isTransient(error)) sourceAvailability.reportDown(error)
+    else if (!isPassing) log.emit('destination.error', { destination_id: id, name, type, org: orgId, error })
+    const pauseMs = isPassing ? pauseWithoutDatabaseMs : pauseAfterErrorMs
+    this.#notBefore.set(replay.id, clock.monotonic() + pauseMs)
+  }
+}
+
+/** Without a word of the reason: `delivery_state.last_error` has it. */
+function unusable({ destinationStatus }: Replay): string | undefined {
+  if (destinationStatus === 'disabled') return 'The destination is disabled; the replay waits.'
+  if (destinationStatus === 'invalid') return 'The destination is invalid; the replay waits.'
+  return undefined
+}
