@@ -82,14 +82,18 @@ function configure(config: Record<string, unknown>) {
   return type.configure(config)
 }
 
-async function exchange(config: Record<string, unknown>, replies: readonly number[], events = 3) {
+async function exchange(
+  config: Record<string, unknown>,
+  replies: readonly number[],
+  { events = 3, replayId }: { events?: number; replayId?: string } = {},
+) {
   const receiver = await startReceiver()
   const http = createHttpClient()
   try {
     receiver.reply(...replies.map((status) => ({ status })))
     const configured = configure({ url: receiver.url, ...config })
     const rows = Array.from({ length: events }, (_, row) => event(row))
-    const batch = batchOf(configured, rows)
+    const batch = batchOf(configured, rows, replayId)
     const outcome = await configured.open(deps(http)).send(batch, new AbortController().signal)
     return { outcome, requests: receiver.requests }
   } finally {
@@ -110,6 +114,12 @@ describe('http: the request', () => {
       'idempotency-key': '"batch_5f0c"',
     })
     expect(requests[0]?.headers).not.toHaveProperty('content-encoding')
+    expect(requests[0]?.headers).not.toHaveProperty('spillway-replay')
+  })
+
+  it.each(['json_array', 'json_object'])('says which replay it is of, as %s', async (format) => {
+    const { requests } = await exchange({ format }, [], { replayId: '12' })
+    expect(requests.map(({ headers }) => headers['spillway-replay'])).toEqual(requests.map(() => '12'))
   })
 
   it('says how the body is encoded', async () => {
@@ -148,7 +158,7 @@ describe('http: one request an event', () => {
     { status: 401, kind: 'unauthorized' },
     { status: 410, kind: 'gone' },
   ])('stops at $status and reports it for all that follow', async ({ status, kind }) => {
-    const { outcome, requests } = await exchange({ format }, [400, 200, status], 5)
+    const { outcome, requests } = await exchange({ format }, [400, 200, status], { events: 5 })
     expect(requests).toHaveLength(3)
     expect(outcome).toMatchObject({
       kind: 'partial',
