@@ -79,7 +79,7 @@ export class CursorWriter {
 }
 
 /** What is left of a divided batch when the cursor is at `to`, and `accepted` events were accepted on its way there. */
-export function remaining(divided: Divided | undefined, to: Position, accepted: number): Divided | undefined {
+export function remaining(divided: Divided | null, to: Position, accepted: number): Divided | undefined {
   if (divided === null || comparePositions(divided.to, to) <= 0) return undefined
   return accepted > 0 ? { ...divided, accepted: true } : divided
 }

@@ -167,7 +167,7 @@ export class Drain {
         return undefined
       }
       if (halving.needsMore) halving.add(await stream.next(1, seat, aborting))
-      const wrong = halving.verdict ?? (halving.needsMore ? halving.lastReason : undefined)
+      const wrong = halving.verdict
       if (wrong) {
         const { restored } = halving
         this.#whollyRefused = restored[0]?.id

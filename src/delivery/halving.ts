@@ -82,6 +82,8 @@ export class Halving {
   readonly #left: Origin | undefined
   #probes: number
   #lastReason: Reason | undefined
+  /** Nothing comes after the queue. */
+  #isAll = false
 
   /** `batches` are frozen and follow each other; the first one has been sent, and its answer goes to `take`. */
   constructor(batches: readonly Batch[], options: HalvingOptions) {
@@ -96,7 +98,7 @@ export class Halving {
 
   /** All pieces that are not settled, in order. Their ends are frozen before the next one is sent. */
   get unsettled(): Batch[] {
-    return [...this.#undecided.map(({ piece }) => piece.batch), ...this.#queue.map(({ batch }) => batch)]
+    return this.#pieces.map(({ batch }) => batch)
   }
 
   /** What is to be sent next; undefined when nothing is left, or `add` is needed to go on. */
@@ -109,7 +111,9 @@ export class Halving {
     return this.#queue.length === 0 && this.#undecided.length > 0 && this.verdict === undefined
   }
 
+  /** `batches`: what comes next; none: that is all there is. */
   add(batches: readonly Batch[]): void {
+    this.#isAll = batches.length === 0
     this.#queue.push(...batches.map((batch) => this.#pieceOf(batch)))
     this.#advance()
   }
@@ -118,29 +122,30 @@ export class Halving {
   get verdict(): Reason | undefined {
     const last = this.#undecided.at(-1)?.piece
     const isWhole = last !== undefined && this.#queue[0]?.origin !== last.origin
-    return (isWhole && !this.#looksBeyond) || this.#probes <= 0 ? this.#lastReason : undefined
-  }
-
-  /** Of the last refusal. */
-  get lastReason(): Reason | undefined {
-    return this.#lastReason
+    const isOver = isWhole && (!this.#looksBeyond || (this.#isAll && this.#queue.length === 0))
+    return isOver || this.#probes <= 0 ? this.#lastReason : undefined
   }
 
   /** What is not settled, in the batches that it was halved from. */
   get restored(): Batch[] {
-    const pieces = [...this.#undecided.map(({ piece }) => piece), ...this.#queue]
     // Of a batch that is settled in part only pieces are left.
-    const batches = pieces.map(({ batch, origin }) =>
+    const batches = this.#pieces.map(({ batch, origin }) =>
       origin === this.#vouched ? batch : (origin.whole ?? batch),
     )
     return batches.filter((batch, index) => batch !== batches[index - 1])
   }
 
-  /** For a search that has to begin anew in the middle of a batch: the first one that is unsettled in parts. */
+  /** What is stored of the batch that is unsettled in parts, for a search that has to begin anew in the middle of it. */
   get divided(): Divided | null {
-    const pieces = [...this.#undecided.map(({ piece }) => piece), ...this.#queue]
-    const part = pieces.find(({ batch, origin }) => batch !== origin.whole)
+    // Given up, a batch is whole again; unless an earlier search had left only parts of it.
+    const isPart = ({ batch, origin }: Piece) =>
+      this.verdict && origin !== this.#vouched ? origin.whole === undefined : batch !== origin.whole
+    const part = this.#pieces.find(isPart)
     return part ? { to: part.origin.to, accepted: part.origin === this.#vouched } : null
+  }
+
+  get #pieces(): Piece[] {
+    return [...this.#undecided.map(({ piece }) => piece), ...this.#queue]
   }
 
   /** Pieces that were accepted beyond the one that failed: they need not be sent again. */

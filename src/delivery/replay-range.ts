@@ -96,7 +96,7 @@ export class RangeWork {
       this.#open.push(...more)
       search.add(more)
     }
-    const wrong = search.verdict ?? (search.needsMore ? search.lastReason : undefined)
+    const wrong = search.verdict
     await this.#move(settlement, wrong ? search.restored : search.unsettled, search.divided)
     if (wrong) return { kind: 'failed', setback: { kind: 'rejected', reason: wrong } }
     if (!search.next) this.#search = undefined

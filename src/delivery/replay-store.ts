@@ -21,7 +21,7 @@ export interface Replay {
   readonly logType: string | null
   readonly from: Position | null
   readonly to: Position | null
-  /** As PostgreSQL writes them. */
+  /** ISO 8601. */
   readonly since: string | null
   readonly until: string | null
   readonly skippedId: number | null
@@ -90,7 +90,7 @@ export class ReplayStore {
     const [row] = await this.#sql<{ replays: string }[]>`
       SELECT coalesce(json_agg(json_build_object(
         'id', r.id, 'destinationId', r.destination_id, 'kind', r.kind, 'logType', r.log_type,
-        'from', r.from_position, 'to', r.to_position, 'since', r.since::text, 'until', r.until::text,
+        'from', r.from_position, 'to', r.to_position, 'since', r.since, 'until', r.until,
         'skippedId', r.skipped_id, 'state', r.state, 'consecutiveFailures', r.consecutive_failures,
         'firstFailedAt', ${this.#epochMs('r.first_failed_at')}, 'nextAttemptAt', ${this.#epochMs('r.next_attempt_at')},
         'lastError', r.last_error, 'lastErrorAt', ${this.#epochMs('r.last_error_at')}, 'expected', r.events_expected,

@@ -122,8 +122,7 @@ function configure(config: Record<string, unknown>) {
 async function exchange(
   config: Record<string, unknown>,
   replies: readonly number[],
-  events = 3,
-  changes: Partial<SenderDeps> = {},
+  { events = 3, replayId, ...changes }: { events?: number; replayId?: string } & Partial<SenderDeps> = {},
 ) {
   const receiver = await startReceiver()
   const http = createHttpClient({ allow: loopback })
@@ -131,7 +130,7 @@ async function exchange(
     receiver.reply(...replies.map((status) => ({ status })))
     const configured = configure({ url: receiver.url, ...config })
     const rows = Array.from({ length: events }, (_, row) => event(row))
-    const batch = batchOf(configured, rows)
+    const batch = batchOf(configured, rows, replayId)
     const outcome = await configured
       .open({ ...deps(http), ...changes })
       .send(batch, new AbortController().signal)
@@ -154,6 +153,12 @@ describe('http: the request', () => {
       'idempotency-key': '"batch_5f0c"',
     })
     expect(requests[0]?.headers).not.toHaveProperty('content-encoding')
+    expect(requests[0]?.headers).not.toHaveProperty('spillway-replay')
+  })
+
+  it.each(['json_array', 'json_object'])('says which replay it is of, as %s', async (format) => {
+    const { requests } = await exchange({ format }, [], { replayId: '12' })
+    expect(requests.map(({ headers }) => headers['spillway-replay'])).toEqual(requests.map(() => '12'))
   })
 
   it('says how the body is encoded', async () => {
@@ -192,7 +197,7 @@ describe('http: one request an event', () => {
     { status: 401, kind: 'unauthorized' },
     { status: 410, kind: 'gone' },
   ])('stops at $status and reports it for all that follow', async ({ status, kind }) => {
-    const { outcome, requests } = await exchange({ format }, [400, 200, status], 5)
+    const { outcome, requests } = await exchange({ format }, [400, 200, status], { events: 5 })
     expect(requests).toHaveLength(3)
     expect(outcome).toMatchObject({
       kind: 'partial',
@@ -223,7 +228,7 @@ describe('http: the signature', () => {
   const verify = (secret: string, { headers, body }: ReceivedRequest) =>
     new Webhook(secret).verify(body, headers)
   const signed = (secrets: readonly string[], config = {}, changes: Partial<SenderDeps> = {}) =>
-    exchange({ ...config, signing: { secrets } }, [], 2, { now: Date.now, ...changes })
+    exchange({ ...config, signing: { secrets } }, [], { events: 2, now: Date.now, ...changes })
 
   it.each([
     ['as JSON', {}],

@@ -2,8 +2,10 @@ import { describe, expect, it } from 'vitest'
 import { account, nothingWrong } from '../support/accounting.ts'
 import { startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled } from '../support/destinations.ts'
+import { Page } from '../support/recipes/page.ts'
 import { eventIds, insertRange, insertReplay, ofLive, ofReplay, replayed } from '../support/replays.ts'
 import { createScene } from '../support/scene.ts'
+import { separateScene } from '../support/separate-scene.ts'
 import { createXactTable } from '../support/xact-table.ts'
 
 const ids = (from: number, to: number) =>
@@ -274,4 +276,39 @@ describe('dead letters that are replayed', () => {
       { event_id: 'request:5', resolved: false },
     ])
   })
+})
+
+it('reads a separate database with nothing but SELECT', async () => {
+  const { url, sql, env, receiver, source, grants } = await separateScene()
+  await new Page({ path: 'OPERATIONS.md', section: 'A separate source database', sql, env }).step()
+  await grants('Grants').step()
+  await sql`
+    INSERT INTO spillway.sources (log_type, relation, org_column, timestamp_column, exclude_columns)
+    VALUES ('login', 'audit.login', 'tenant', 'at', '{secret}')`
+  const format = 'json_object'
+  const id = await insertDestination(sql, {
+    url: receiver.url,
+    org: 'acme',
+    logTypes: ['login'],
+    startFrom: 'beginning',
+    config: { url: receiver.url, format },
+  })
+  receiver.always({ choose: ({ body }) => ({ status: body.includes('login:50') ? 422 : 200 }) })
+  await source.sql`INSERT INTO audit.login (tenant) SELECT unnest('{acme,other}'::text[]) FROM generate_series(1, 40)`
+  const daemon = await startDaemon(url, env)
+  const mine = await source.sql`SELECT id FROM audit.login WHERE tenant = 'acme'`
+  await source.sql`UPDATE audit.login SET tenant = 'acme' WHERE id = 50`
+  const count = new Set([...mine.map((row) => String(row.id)), '50']).size
+  while (receiver.requests.length < mine.length) await receiver.received(receiver.requests.length + 1)
+  await expect.poll(async () => Number((await cursorOf(sql, id))[0]?.position)).toBeGreaterThanOrEqual(79)
+  const idsOf = (replay: number) =>
+    ofReplay(receiver.requests, replay).map(({ body }) => JSON.parse(body.toString()).id)
+  const since = await insertReplay(sql, { destination_id: id, kind: 'since', since: '2026-01-01' })
+  expect(await replayed(sql, since)).toMatchObject({ state: 'done', events_refused: '1' })
+  expect(new Set(idsOf(since)).size).toBe(count)
+  receiver.always({ status: 200 })
+  const dead = await insertReplay(sql, { destination_id: id, kind: 'dead_letters' })
+  expect(await replayed(sql, dead)).toMatchObject({ state: 'done', events_sent: '1' })
+  expect(idsOf(dead)).toEqual(['login:50'])
+  expect(await daemon.stop()).toBe(0)
 })

@@ -213,3 +213,38 @@ describe('a start mark', () => {
     expect(page.rows.map(({ position }) => position)).toEqual(['6'])
   })
 })
+
+describe('rows that are named by their ids', () => {
+  test('come in the source’s order, of the org only, and what is no id has no row', async () => {
+    const { reader, insert } = await setUp()
+    await insert(`(org_id) VALUES ('a'), ('b'), ('a'), ('a'), ('a')`)
+    const found = async (scope: Scope, ids: string[], limit = { rows: 10, bytes: megabyte }) => {
+      const { rows, full } = await (await reader()).readRows(scope, ids, limit)
+      return { ids: rows.map(({ event }) => event.id.split(':')[1]), full }
+    }
+    const wanted = ['4', '2', '1', '99', 'x', '9223372036854775808', "1' OR true"]
+    expect(await found({ orgId: 'a' }, wanted)).toEqual({ ids: ['1', '4'], full: false })
+    expect(await found(all, wanted)).toEqual({ ids: ['1', '2', '4'], full: false })
+    expect(await found(all, wanted, { rows: 10, bytes: 1 })).toEqual({ ids: ['1'], full: true })
+    expect(await found(all, [])).toEqual({ ids: [], full: false })
+  })
+})
+
+test('a time takes its beginning in, leaves its end out, and has no row without a timestamp', async () => {
+  const { reader, insert, relation } = await setUp()
+  await sql.unsafe(`ALTER TABLE ${relation} ALTER at DROP NOT NULL`)
+  await insert(`(at) VALUES ('2026-01-01T10:00Z'), ('2026-01-01T11:00Z'), ('2026-01-01T12:00Z'), (NULL),
+                ('2026-01-01T11:59:59.999999Z'), ('2026-01-01T09:59:59.999999Z')`)
+  const read = async (stamped: Scope['stamped']) => {
+    const scope = { ...all, ...(stamped && { stamped }) }
+    const range = { after: '0', upTo: '100' }
+    const found = await reader()
+    const { rows } = await found.readPage(scope, range, { rows: 100, bytes: megabyte })
+    expect(await found.count(scope, range)).toBe(rows.length)
+    return rows.map(({ position }) => position)
+  }
+  const since = '2026-01-01 10:00:00+00'
+  expect(await read({ since, until: '2026-01-01 12:00:00+00' })).toEqual(['1', '2', '5'])
+  expect(await read({ since })).toEqual(['1', '2', '3', '5'])
+  expect(await read(undefined)).toHaveLength(6)
+})

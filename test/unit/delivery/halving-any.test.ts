@@ -56,7 +56,8 @@ class Life {
       const { settlement, failure } = halving.take(outcome)
       for (const { eventId } of settlement?.deadLetters ?? []) this.dead.add(Number(eventId.split(':')[1]))
       if (settlement) this.cursor = Number(settlement.to)
-      const wrong = halving.verdict !== undefined || halving.needsMore
+      if (halving.needsMore) halving.add([])
+      const wrong = halving.verdict !== undefined
       if (wrong) this.#refused = halving.restored[0]?.id
       this.#freeze(wrong ? halving.restored : halving.unsettled)
       if (failure || wrong) return

@@ -100,7 +100,7 @@ describe('a batch that is wholly refused again', () => {
     if (!lone || !next) throw new Error('two batches were cut')
     const halving = new Halving([lone], again)
     expect(halving.take(rejected)).toEqual({ settlement: undefined, failure: undefined })
-    expect(halving).toMatchObject({ needsMore: true, verdict: undefined, lastReason: reason })
+    expect(halving).toMatchObject({ needsMore: true, verdict: undefined })
     halving.add([next])
     expect(halving.take(accepted).settlement).toMatchObject({ to: '3', accepted: 2 })
   })

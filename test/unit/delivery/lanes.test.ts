@@ -32,12 +32,14 @@ describe('seats', () => {
     })
     expect(await settled(third)).toBe(false)
     expect(first.contended).toBe(true)
+    expect(lanes.contended).toBe(true)
     second.leave()
     await third
     expect(order).toEqual(['third'])
     first.leave()
     await fourth
     expect(order).toEqual(['third', 'fourth'])
+    expect(lanes.contended).toBe(false)
   })
 
   test('of failing destinations are never those of healthy ones', async () => {

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import {
   comparePositions,
+  isPosition,
   laterOf,
   origin,
   parseXactPosition,
@@ -60,4 +61,28 @@ test('keys that are numbers are ordered as numbers, also below zero', () => {
 test('the place before an id is one less', () => {
   expect(placeBefore('42')).toBe('41')
   expect(placeBefore('-42')).toBe('-43')
+})
+
+test('what is written by hand is told from what is no position of the order', () => {
+  const positions = (ordering: 'id' | 'xact', texts: string[]) =>
+    texts.filter((text) => isPosition(text, ordering))
+  expect(positions('id', ['0', '42', '-7', '', '4.2', '42/1', 'x', ' 42', '1'.repeat(20)])).toEqual([
+    '0',
+    '42',
+    '-7',
+  ])
+  const xacts = [
+    '812',
+    '812/42',
+    '812/-42',
+    "812/'0b9c",
+    "812/'",
+    "812/'a/b\n",
+    '',
+    '812/',
+    '812/0b9c',
+    '-1',
+    "x/'a",
+  ]
+  expect(positions('xact', xacts)).toEqual(xacts.slice(0, 6))
 })

@@ -10,8 +10,10 @@ const needed = {
   destinations: 'SELECT, UPDATE',
   delivery_state: 'SELECT, UPDATE',
   cursors: 'SELECT, INSERT, UPDATE',
-  skipped_ranges: 'INSERT',
-  dead_letters: 'SELECT, INSERT',
+  skipped_ranges: 'SELECT, INSERT, UPDATE',
+  dead_letters: 'SELECT, INSERT, UPDATE',
+  replays: 'SELECT, UPDATE',
+  replay_ranges: 'SELECT, INSERT, UPDATE',
 }
 
 export async function checkStatePrivileges({ state: { sql, subject } }: Patient): Promise<Finding[]> {
