@@ -93,7 +93,12 @@ export class Service {
     this.#options = options
     this.#types = new Map(options.types.map((type) => [type.type, type]))
     this.#vault = openVault(config)
-    this.#sql = connectState(databaseUrl, { applicationName: 'spillway', max: statePoolSize, pooled })
+    this.#sql = connectState(databaseUrl, {
+      applicationName: 'spillway',
+      max: statePoolSize,
+      pooled,
+      oneStatementAtATime: true,
+    })
     this.#sourceSql = openSource(
       sourceUrl,
       { applicationName: 'spillway reader', max: sourcePoolSize },

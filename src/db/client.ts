@@ -71,22 +71,29 @@ export interface PoolOptions {
 export interface StatePoolOptions extends PoolOptions {
   /** A pooler stands in front: statements cannot be prepared. */
   readonly pooled?: boolean
+  /**
+   * For what destinations share. Behind a statement that waits for a lock of somebody else's, others' would wait
+   * too (I6). Such a pool has no `begin`: the driver's counts on a second place (postgres.js 3.4.9).
+   */
+  readonly oneStatementAtATime?: boolean
 }
+
+/** For the driver, which otherwise sends a statement before the one ahead of it is answered. */
+const oneStatementAtATime = { max_pipeline: 0 }
 
 const shared = ({ applicationName, max }: PoolOptions) => ({
   max,
   connect_timeout: 10,
   // An idle pool gives its connections back after a minute: thousands of sidecars share a server.
   idle_timeout: 60,
-  // One statement at a time. Behind one that waits for a lock of somebody else's, other destinations' would wait too (I6).
-  max_pipeline: 0,
   fetch_types: false,
   onnotice: () => {},
   connection: { application_name: applicationName, TimeZone: 'UTC' },
 })
 
 export function connectState(url: string, options: StatePoolOptions): Sql {
-  return postgres(url, { ...shared(options), prepare: options.pooled !== true })
+  const own = options.oneStatementAtATime ? oneStatementAtATime : {}
+  return postgres(url, { ...shared(options), ...own, prepare: options.pooled !== true })
 }
 
 /**
@@ -94,7 +101,7 @@ export function connectState(url: string, options: StatePoolOptions): Sql {
  * statement on it, of a session that did not come as it was asked for.
  */
 export function connectSource(url: string, options: PoolOptions, onStray: () => void = () => {}): SourceSql {
-  const base = shared(options)
+  const base = { ...shared(options), ...oneStatementAtATime }
   const sql: TextSql = postgres(url, {
     ...base,
     connection: { ...base.connection, ...sourceSettings, default_transaction_read_only: true },
