@@ -9,6 +9,7 @@
 import type { Outcome, Sender } from '../../providers/provider.ts'
 import { type Clock, sleep } from '../clock.ts'
 import type { Destination } from '../destinations/destination.ts'
+import type { Position } from '../sources/position.ts'
 import { attempt } from './attempt.ts'
 import type { Batch } from './batch.ts'
 import type { Condition } from './condition.ts'
@@ -50,8 +51,8 @@ export class Drain {
   readonly #deps: DrainDeps
   /** Batches beyond a failed one that were accepted already. */
   readonly #acceptedAhead = new Set<string>()
-  /** A batch of which every event was refused when it was last tried. */
-  #whollyRefused: string | undefined
+  /** By log type, the end of a batch of which every event was refused when it was last tried. */
+  readonly #whollyRefused = new Map<string, Position>()
   #notBefore = 0
 
   constructor(destination: Destination, deps: DrainDeps) {
@@ -149,7 +150,8 @@ export class Drain {
     seat: Seat,
   ): Promise<Settlement | undefined> {
     const { condition, rate, writer, stopping, aborting } = this.#deps
-    const isAgain = batches[0]?.id === this.#whollyRefused
+    // By its end and not by its id: what is sent may hold the time of sending.
+    const isAgain = batches[0]?.to === this.#whollyRefused.get(stream.logType)
     const halving = new Halving(batches, {
       ...searchOptions(isAgain, condition.consecutiveFailures),
       divided: stream.divided,
@@ -170,7 +172,7 @@ export class Drain {
       const wrong = halving.verdict
       if (wrong) {
         const { restored } = halving
-        this.#whollyRefused = restored[0]?.id
+        if (restored[0]) this.#whollyRefused.set(stream.logType, restored[0].to)
         await writer.write(stream, settlement, restored, halving.divided)
         await this.#fail(sent, { kind: 'rejected', reason: wrong })
         return undefined

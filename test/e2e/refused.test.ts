@@ -75,6 +75,46 @@ describe('poisoned events', () => {
     expect(await stateOf(sql, id)).toMatchObject({ status: 'active', consecutive_failures: 0 })
   })
 
+  it('that come alone in two log types hold neither of them up', async () => {
+    const { url, sql, receiver, write } = await createScene()
+    receiver.always({
+      choose: ({ body }) => ({ status: /"(request|action):1"/.test(body.toString()) ? 400 : 200 }),
+    })
+    const logTypes = ['request', 'action']
+    const id = await insertDestination(sql, { url: receiver.url, logTypes, delivery: { batchSize: 1 } })
+    await write(3)
+    await sql`INSERT INTO spillway.action_audit_log (org_id) SELECT 'acme' FROM generate_series(1, 3)`
+    const daemon = await startDaemon(url, quick)
+    await settled(sql, id, null)
+    const actions = { logType: 'action', relation: 'spillway.action_audit_log', orgColumn: 'org_id' }
+    await settled(sql, id, null, actions)
+    await daemon.stop()
+    const dead = await sql`SELECT event_id FROM spillway.dead_letters ORDER BY event_id`
+    expect(dead).toEqual([{ event_id: 'action:1' }, { event_id: 'request:1' }])
+  })
+
+  it('that come alone are told also where what is sent holds the time of sending', async () => {
+    const { url, sql, receiver } = await createScene()
+    const apiKey = 'a'.repeat(32)
+    receiver.always({
+      choose: ({ body }) => ({ status: body.includes('"request:1"') ? 400 : 202 }),
+    })
+    const id = await insertDestination(sql, {
+      url: '',
+      type: 'datadog',
+      config: { apiKey, endpoint: receiver.url, timestampMode: 'forward' },
+      delivery: { batchSize: 1 },
+    })
+    await sql`
+      INSERT INTO spillway.request_audit_log (org_id, occurred_at)
+      SELECT 'acme', now() - interval '2 days' FROM generate_series(1, 3)`
+    const daemon = await startDaemon(url, quick)
+    await settled(sql, id, null)
+    await daemon.stop()
+    const dead = await sql`SELECT event_id FROM spillway.dead_letters`
+    expect(dead).toEqual([{ event_id: 'request:1' }])
+  })
+
   it('of endpoints that take one event a request are told by their own answer', async () => {
     const { url, sql, receiver, write } = await createScene()
     const statuses: Record<number, number> = { 2: 400, 4: 413, 5: 422, 6: 501, 8: 404 }
