@@ -183,7 +183,7 @@ export class Halving {
   /** An answer that judges each event: the piece falls into runs of the same fate. */
   #takePartial(piece: Piece, { refused }: Partial): Step {
     const outcomes = new Map(refused.map(({ index, outcome }) => [index, outcome]))
-    if (outcomes.size < piece.batch.events.length) this.#vouched = piece.origin
+    if (outcomes.size < piece.batch.events.length) this.#vouch(piece)
     const runs = runsOf(piece.batch.events.length, (index) => outcomes.get(index)?.kind)
     let failure: Failure | undefined
     const pieces = runs.map(({ start, end }): Piece => {
@@ -239,9 +239,11 @@ export class Halving {
         this.#queue.shift()
         this.#undecided.push({ piece: head, refused: head.fate })
         if (this.#queue[0]?.origin !== head.origin) this.#probes = Math.min(this.#probes, probesBeyond)
-      } else if (!this.#tryAgain()) {
-        this.#queue.shift()
+      } else {
+        // Before the second tries, which are no more requests without an acceptance.
         if (head.fate === 'accepted') this.#vouch(head)
+        if (this.#tryAgain()) continue
+        this.#queue.shift()
         settle(head, head.fate === 'accepted' ? [] : head.fate)
       }
     }

@@ -114,6 +114,16 @@ describe('a batch that is wholly refused again', () => {
     expect(halving.restored).toHaveLength(51)
   })
 
+  test('is dead-lettered to its end once something beyond it is accepted, however many events it has', () => {
+    const size = probesBeyond + 5
+    const culprits = Array.from({ length: size }, (_, index) => index + 1)
+    const halving = new Halving(batches(size, 2), again)
+    const { dead, to } = search(halving, refusing(...culprits))
+    expect(halving.verdict).toBeUndefined()
+    expect(dead).toEqual(culprits.map((number) => `request:${number}`))
+    expect(to).toBe(`${size + 2}`)
+  })
+
   test('goes no further than it is allowed requests', () => {
     const halving = new Halving(batches(250), { looksBeyond: true, probes: 10 })
     expect(search(halving, () => rejected).asked).toHaveLength(10)
