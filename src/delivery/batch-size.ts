@@ -11,7 +11,7 @@ import type { Position } from '../sources/position.ts'
 /** One part of the configured size is added for each full batch that is accepted. */
 const steps = 16
 
-/** Where a batch of the next size would take a larger share of the time that is known to be too long, it does not grow. */
+/** A batch that takes a larger share of the time that is known to be too long does not grow. */
 const longestShare = 0.5
 
 export class BatchSize {
@@ -50,10 +50,16 @@ export class BatchSize {
     this.#limit = Math.max(1, Math.min(this.#limit, events) >> 1)
   }
 
-  accepted(end: Position, events: number, durationMs: number): void {
-    this.#attempted.delete(end)
+  accepted(events: number, durationMs: number): void {
     if (events < this.#limit || this.#limit >= this.#configured) return
-    const next = Math.min(this.#configured, this.#limit + Math.ceil(this.#configured / steps))
-    if ((durationMs * next) / events <= this.#tooLongMs * longestShare) this.#limit = next
+    if (durationMs > this.#tooLongMs * longestShare) return
+    // At most doubled, so that it takes no longer than what is too long, even if all the time goes with the events.
+    const step = Math.min(this.#limit, Math.ceil(this.#configured / steps))
+    this.#limit = Math.min(this.#configured, this.#limit + step)
+  }
+
+  /** The cursor has moved; only these ends lie beyond it. What was accepted ahead of others keeps its bounds (I4). */
+  settled(frozen: readonly Position[]): void {
+    for (const end of this.#attempted.keys()) if (!frozen.includes(end)) this.#attempted.delete(end)
   }
 }

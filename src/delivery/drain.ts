@@ -238,7 +238,7 @@ export class Drain {
 
 function learnSize({ size }: Stream, batch: Batch, { outcome, durationMs }: Landed): void {
   const { to, events } = batch
-  if (outcome.kind === 'accepted') size.accepted(to, events.length, durationMs)
+  if (outcome.kind === 'accepted') size.accepted(events.length, durationMs)
   else if (outcome.kind === 'retry' && outcome.reason.code === 'timeout') {
     size.timedOut(to, events.length, durationMs)
   } else if (outcome.kind === 'rejected' && outcome.reason.status === 413) size.tooLarge(events.length)

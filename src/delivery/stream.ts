@@ -220,6 +220,7 @@ export class Stream<Source extends StreamSource = SourceView> {
     this.#position = position
     this.#frozen = frozen
     this.#divided = divided
+    this.size.settled(frozen)
   }
 
   /** Forgets what was read and handed out, to start again from the cursor. */

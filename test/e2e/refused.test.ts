@@ -207,6 +207,32 @@ describe('an answer about a part of a batch', () => {
 })
 
 describe('a slow endpoint', () => {
+  it('is not sent again, in smaller batches, what it accepted ahead of a batch that timed out', async () => {
+    const { url, sql, receiver, write } = await createScene()
+    let hung = false
+    receiver.always({
+      choose: (request) => (response) => {
+        const hangs = !hung && idsOf(request).includes(1)
+        if (hangs) hung = true
+        else response.writeHead(200).end()
+      },
+    })
+    const id = await insertDestination(sql, {
+      url: receiver.url,
+      delivery: { batchSize: 10, maxInFlight: 2 },
+    })
+    await write(40)
+    const daemon = await startDaemon(url, { ...quick, SPILLWAY_REQUEST_TIMEOUT_MS: '500' })
+    await settled(sql, id, null)
+    await daemon.stop()
+    // The batch that timed out is the only one that came twice, and nothing came in two batches.
+    const ids = receiver.requests.map(({ headers }) => headers['webhook-id'])
+    expect(ids.length - new Set(ids).size).toBe(1)
+    const events = receiver.requests.flatMap(idsOf).sort((a, b) => a - b)
+    const rows = Array.from({ length: 40 }, (_, index) => index + 1)
+    expect(events).toEqual([...rows, ...rows.slice(0, 10)].sort((a, b) => a - b))
+  })
+
   it('is drained in smaller batches instead of given up, and gets a batch that timed out once more as it was', async () => {
     const { url, sql, receiver, write } = await createScene()
     // 10 ms an event: a batch of 100 would take a second, twice the time there is.
