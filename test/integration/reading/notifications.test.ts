@@ -165,7 +165,8 @@ describe('a watcher', () => {
     expect(watching.looks - before).toBeLessThanOrEqual(ms / 5 + 2)
     const settled = watching.looks
     await delay(100)
-    expect(watching.looks).toBe(settled)
+    // The row may have been seen by the look before the one for the last hint.
+    expect(watching.looks - settled).toBeLessThanOrEqual(1)
   })
 })
 
