@@ -117,8 +117,10 @@ export class Drain {
       const others = round.slice(index + 1)
       if (landing.outcome.kind !== 'accepted') {
         // Batches beyond it that were accepted are not sent again when their turn comes.
-        for (const { id } of await flights.acceptedAfter(index)) this.#acceptedAhead.add(id)
-        return this.#search(stream, [batch, ...others], landing, seat)
+        const ahead = await flights.acceptedAfter(index)
+        for (const { id } of ahead) this.#acceptedAhead.add(id)
+        const witnesses = new Set(ahead.filter(({ isOld }) => !isOld).map(({ id }) => id))
+        return this.#search(stream, [batch, ...others], landing, witnesses, seat)
       }
       const settlement = this.#accept(batch, landing)
       if (others.length === 0) return settlement
@@ -141,29 +143,33 @@ export class Drain {
 
   /**
    * Goes on where the first batch was not simply accepted: piece by piece, until all are settled, or it turns out that
-   * the destination is at fault.
+   * the destination is at fault. `witnesses`: ids of those that were accepted at the same time as the first was not.
    */
   async #search(
     stream: Stream,
     batches: readonly Batch[],
     first: Landed,
+    witnesses: ReadonlySet<string>,
     seat: Seat,
   ): Promise<Settlement | undefined> {
     const { condition, rate, writer, stopping, aborting } = this.#deps
     // By its end and not by its id: what is sent may hold the time of sending.
     const isAgain = batches[0]?.to === this.#whollyRefused.get(stream.logType)
+    const options = searchOptions(isAgain, condition.consecutiveFailures)
     const halving = new Halving(batches, {
-      ...searchOptions(isAgain, condition.consecutiveFailures),
+      ...options,
+      looksBeyond: options.looksBeyond || witnesses.size > 0,
       divided: stream.divided,
     })
     let landing: Landing = first
     let sent = batches[0]
     while (sent) {
       if ('error' in landing) throw landing.error
-      const { settlement, failure } = halving.take(landing.outcome)
+      const isOld = landing.isOld === true && !witnesses.has(sent.id)
+      const { settlement, failure } = halving.take(landing.outcome, isOld)
       if (settlement && settlement.accepted > 0) this.#noteAccepted(sent, settlement, landing.durationMs)
       if (failure) {
-        for (const { id } of halving.acceptedAhead) this.#acceptedAhead.add(id)
+        this.#keepAhead(halving)
         await writer.write(stream, settlement, halving.unsettled, halving.divided)
         await this.#fail(sent, failure)
         return undefined
@@ -172,6 +178,7 @@ export class Drain {
       const wrong = halving.verdict
       if (wrong) {
         const { restored } = halving
+        this.#keepAhead(halving)
         if (restored[0]) this.#whollyRefused.set(stream.logType, restored[0].to)
         await writer.write(stream, settlement, restored, halving.divided)
         await this.#fail(sent, { kind: 'rejected', reason: wrong })
@@ -187,6 +194,10 @@ export class Drain {
       landing = await this.#launch(stream, sent, seat)
     }
     return undefined
+  }
+
+  #keepAhead({ acceptedAhead }: Halving): void {
+    for (const { id } of acceptedAhead) this.#acceptedAhead.add(id)
   }
 
   async #fail(batch: Batch, failure: Parameters<Condition['failed']>[1]): Promise<void> {
@@ -212,9 +223,9 @@ export class Drain {
 
   async #launch(stream: Stream, batch: Batch, seat: Seat): Promise<Landing> {
     // Nothing in it can be sent, or it was accepted before: it only has to be settled.
-    if (batch.events.length === 0 || this.#acceptedAhead.delete(batch.id)) {
-      return { outcome: { kind: 'accepted' }, durationMs: 0 }
-    }
+    const settled = { outcome: { kind: 'accepted' }, durationMs: 0 } as const
+    if (batch.events.length === 0) return settled
+    if (this.#acceptedAhead.delete(batch.id)) return { ...settled, isOld: true }
     const { clock, condition, rate, sender, aborting } = this.#deps
     const started = clock.monotonic()
     const slow = setTimeout(() => seat.stepAside(), slowAfterMs)

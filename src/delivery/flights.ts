@@ -6,7 +6,12 @@ import type { Outcome } from '../../providers/provider.ts'
 import type { Batch } from './batch.ts'
 
 export type Landing =
-  | { readonly outcome: Outcome; readonly durationMs: number }
+  | {
+      readonly outcome: Outcome
+      readonly durationMs: number
+      /** It was accepted at an earlier time, and was not sent now. */
+      readonly isOld?: true
+    }
   /** The attempt was aborted, or the daemon itself failed: nothing is known of the batch. */
   | { readonly error: unknown }
 
@@ -38,13 +43,12 @@ export class Flights {
   }
 
   /** Waits for all that are still on their way; the batches after `index` that were accepted. */
-  async acceptedAfter(index: number): Promise<Batch[]> {
+  async acceptedAfter(index: number): Promise<{ readonly id: string; readonly isOld: boolean }[]> {
     const landings = await Promise.all(this.#landings)
-    return this.#options.round.filter((_, other) => {
+    return this.#options.round.flatMap(({ id, events }, other) => {
       const landing = landings[other]
-      return (
-        other > index && landing !== undefined && 'outcome' in landing && landing.outcome.kind === 'accepted'
-      )
+      if (other <= index || events.length === 0 || landing === undefined || 'error' in landing) return []
+      return landing.outcome.kind === 'accepted' ? [{ id, isOld: landing.isOld === true }] : []
     })
   }
 }

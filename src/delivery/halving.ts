@@ -58,12 +58,12 @@ interface Piece {
   /** The other half was accepted, so what the whole was refused for must be in here. */
   holdsCulprit?: true
   /** What came of it; not settled yet, because what comes before it is not. */
-  fate?: 'accepted' | readonly RefusedEvent[]
+  fate?: 'accepted' | 'accepted_before' | readonly RefusedEvent[]
 }
 
 interface Undecided {
   readonly piece: Piece
-  /** All its events; none for a piece without events, which only waits for those before it. */
+  /** All its events; none for a piece that says nothing, and only waits for those before it. */
   readonly refused: readonly RefusedEvent[]
 }
 
@@ -150,17 +150,25 @@ export class Halving {
 
   /** Pieces that were accepted beyond the one that failed: they need not be sent again. */
   get acceptedAhead(): Batch[] {
-    return this.#queue.filter(({ fate }) => fate === 'accepted').map(({ batch }) => batch)
+    const pieces = [...this.#undecided.map(({ piece }) => piece), ...this.#queue]
+    return pieces
+      .filter(({ fate }) => fate === 'accepted' || fate === 'accepted_before')
+      .map(({ batch }) => batch)
   }
 
-  /** The answer to `next`. */
-  take(outcome: Outcome): Step {
+  /**
+   * The answer to `next`. `isOld`: it was accepted at an earlier time, which says nothing of what is refused now: the
+   * destination may be wrong since then.
+   */
+  take(outcome: Outcome, isOld = false): Step {
     const piece = this.#queue.shift()
     if (!piece) throw new Error('an answer to nothing')
     switch (outcome.kind) {
       case 'accepted':
-        if (piece.other !== undefined && piece.other === this.#queue[0]) piece.other.holdsCulprit = true
-        this.#queue.unshift({ ...piece, fate: 'accepted' })
+        if (!isOld && piece.other !== undefined && piece.other === this.#queue[0]) {
+          piece.other.holdsCulprit = true
+        }
+        this.#queue.unshift({ ...piece, fate: isOld ? 'accepted_before' : 'accepted' })
         break
       case 'rejected':
         this.#noteRefusal(outcome.reason)
@@ -229,7 +237,7 @@ export class Halving {
       if (head.holdsCulprit && head.batch.events.length > 1) {
         this.#queue.shift()
         this.#halve(head, undefined)
-      } else if (head.batch.events.length === 0) {
+      } else if (head.batch.events.length === 0 || head.fate === 'accepted_before') {
         this.#queue.shift()
         if (this.#undecided.length > 0) this.#undecided.push({ piece: head, refused: [] })
         else settle(head, [])
@@ -269,11 +277,10 @@ export class Halving {
   /** Puts several undecided events back to the head of the queue. */
   #tryAgain(): boolean {
     if (this.#undecided.reduce((sum, { refused }) => sum + refused.length, 0) < 2) return false
-    const again = this.#undecided.map(({ piece: { batch, origin } }) => ({
-      batch,
-      origin,
-      isSecondTry: true,
-    }))
+    const again = this.#undecided.map(({ piece }): Piece => {
+      if (piece.fate === 'accepted_before') return piece
+      return { batch: piece.batch, origin: piece.origin, isSecondTry: true }
+    })
     this.#undecided = []
     this.#queue.unshift(...again)
     return true

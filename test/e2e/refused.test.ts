@@ -75,6 +75,19 @@ describe('poisoned events', () => {
     expect(await stateOf(sql, id)).toMatchObject({ status: 'active', consecutive_failures: 0 })
   })
 
+  it('are told at once where a batch that was on its way beside them was accepted', async () => {
+    const { url, sql, receiver, write } = await createScene()
+    receiver.always({ choose: poisoned([1]) })
+    const id = await insertDestination(sql, { url: receiver.url, delivery: { batchSize: 1, maxInFlight: 2 } })
+    await write(2)
+    const daemon = await startDaemon(url, quick)
+    await settled(sql, id, null)
+    await daemon.stop()
+    expect(receiver.requests).toHaveLength(2)
+    expect(daemon.lines.filter(({ event }) => event === 'destination.failed')).toEqual([])
+    expect(await sql`SELECT event_id FROM spillway.dead_letters`).toEqual([{ event_id: 'request:1' }])
+  })
+
   it('that come alone in two log types hold neither of them up', async () => {
     const { url, sql, receiver, write } = await createScene()
     receiver.always({
@@ -169,6 +182,26 @@ describe('a destination that refuses everything', () => {
     const delivered = receiver.requests.slice(refused)
     expect(delivered.map(({ headers }) => headers['webhook-id'])).toEqual([whole?.headers['webhook-id']])
     expect(await account(sql, delivered, null)).toMatchObject(nothingWrong)
+  })
+
+  it('loses nothing by what it accepted before it went wrong', async () => {
+    const { url, sql, receiver, write } = await createScene()
+    receiver.always({ choose: poisoned([1], 500) })
+    const id = await insertDestination(sql, { url: receiver.url, delivery: { batchSize: 5, maxInFlight: 2 } })
+    await write(10)
+    const daemon = await startDaemon(url, { ...quick, SPILLWAY_BACKOFF_SCHEDULE_MS: '1000,100' })
+    await daemon.logged('destination.backing_off')
+    // Of two batches one has failed, and one was accepted.
+    const before = receiver.requests.length
+    receiver.always({ status: 400 })
+    await write(5)
+    await Promise.race([failedTimes(sql, id, 5), daemon.logged('event.dead_lettered')])
+    expect(await sql`SELECT event_id FROM spillway.dead_letters`).toEqual([])
+    receiver.always({ status: 200 })
+    await settled(sql, id, null)
+    await daemon.stop()
+    const rows = receiver.requests.slice(before).flatMap(idsOf)
+    expect(rows.filter((row) => row > 5 && row <= 10)).toEqual([])
   })
 
   it('is not asked for every event each time', async () => {

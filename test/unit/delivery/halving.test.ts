@@ -95,6 +95,18 @@ describe('a batch that is wholly refused again', () => {
     expect(search(halving, refusing(1))).toMatchObject({ asked: ['1', '2-3'], dead: ['request:1'], to: '3' })
   })
 
+  test('is not judged by what was accepted at an earlier time, which is settled with it', () => {
+    const halving = new Halving(batches(2, 1, 1), again)
+    for (const outcome of [rejected, rejected, rejected]) halving.take(outcome)
+    expect(halving.take(accepted, true).settlement).toBeUndefined()
+    expect(halving.acceptedAhead.map(({ to }) => to)).toEqual(['3'])
+    expect(halving.unsettled.map(({ to }) => to)).toEqual(['1', '2', '3', '4'])
+    // The last one, and then the first two once more.
+    const rest = search(halving, refusing(1, 2))
+    expect(rest).toMatchObject({ asked: ['4', '1', '2'], dead: ['request:1', 'request:2'], to: '4' })
+    expect(rest.steps.map(({ settlement }) => settlement?.accepted)).toEqual([undefined, 0, 2])
+  })
+
   test('asks for batches beyond those that are there', () => {
     const [lone, next] = batches(1, 2)
     if (!lone || !next) throw new Error('two batches were cut')
