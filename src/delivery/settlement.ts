@@ -31,7 +31,8 @@ export function settlementOf(batch: Batch, refused: readonly RefusedEvent[]): Se
   return {
     to: batch.to,
     skipped: batch.skipped,
-    deadLetters: [...batch.deadLetters, ...refusals],
+    // Refusals first: a batch's own may be other rows with the id of a refused one.
+    deadLetters: [...refusals, ...batch.deadLetters],
     accepted: batch.events.length - refusals.length,
   }
 }

@@ -1,7 +1,9 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import type { DeadLetter, SkippedRange } from '../../../src/delivery/batch.ts'
+import { cutBatch, type DeadLetter, type SkippedRange } from '../../../src/delivery/batch.ts'
+import { settlementOf } from '../../../src/delivery/settlement.ts'
 import { type CursorMove, DeliveryStore } from '../../../src/delivery/store.ts'
 import { createTestDatabase } from '../../support/postgres.ts'
+import { item, rules } from '../../unit/delivery/items.ts'
 import { makeSource, type OwnSource, stateOf } from '../schema/rows.ts'
 
 const database = await createTestDatabase()
@@ -101,4 +103,14 @@ test('figures of a lag that are there already are not written again', async () =
   expect(after).toEqual(before)
   await store.saveLags([{ destinationId: id, events: null, seconds: null }])
   expect(await stateOf(sql, id)).toMatchObject({ lag_events: null, lag_seconds: null })
+})
+
+test('an event that was refused, and of whose id there is another row, is on record with its refusal', async () => {
+  const rows = [item(1), { ...item(1), isDuplicate: true as const }, item(2)]
+  const { batch } = cutBatch(rows, 0, '0', '2', rules(), 0)
+  const refusal = { code: 'http_status', status: 422, message: 'Refused.' } as const
+  await store.move(move({ ...settlementOf(batch, [{ index: 0, reason: refusal }]) }))
+  expect(
+    await sql`SELECT event_id, status, reason FROM spillway.dead_letters WHERE destination_id = ${id}`,
+  ).toEqual([{ event_id: 'request:1', status: 422, reason: 'http_status: Refused.' }])
 })
