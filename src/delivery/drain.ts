@@ -174,7 +174,7 @@ export class Drain {
         await this.#fail(sent, failure)
         return undefined
       }
-      if (halving.needsMore) halving.add(await stream.next(1, seat, aborting))
+      while (halving.needsMore) halving.add(await stream.next(1, seat, aborting))
       const wrong = halving.verdict
       if (wrong) {
         const { restored } = halving

@@ -69,6 +69,8 @@ interface Undecided {
 
 /** Enough to find an accepted event behind a few poisoned ones; see `looksBeyond`. */
 export const probesBeyond = 32
+/** What may be held in memory of batches that are wholly refused, while those behind them are looked at (I9). */
+const maxBytesBeyond = 8 * 1024 * 1024
 
 export class Halving {
   readonly #refusedBefore: boolean
@@ -122,7 +124,8 @@ export class Halving {
   get verdict(): Reason | undefined {
     const last = this.#undecided.at(-1)?.piece
     const isWhole = last !== undefined && this.#queue[0]?.origin !== last.origin
-    const isOver = isWhole && (!this.#looksBeyond || (this.#isAll && this.#queue.length === 0))
+    const isEnd = this.#isAll && this.#queue.length === 0
+    const isOver = isWhole && (!this.#looksBeyond || isEnd || this.#heldBytes > maxBytesBeyond)
     return isOver || this.#probes <= 0 ? this.#lastReason : undefined
   }
 
@@ -144,14 +147,17 @@ export class Halving {
     return part ? { to: part.origin.to, accepted: part.origin === this.#vouched } : null
   }
 
+  get #heldBytes(): number {
+    return this.#undecided.reduce((sum, { piece }) => sum + piece.batch.bytes, 0)
+  }
+
   get #pieces(): Piece[] {
     return [...this.#undecided.map(({ piece }) => piece), ...this.#queue]
   }
 
   /** Pieces that were accepted beyond the one that failed: they need not be sent again. */
   get acceptedAhead(): Batch[] {
-    const pieces = [...this.#undecided.map(({ piece }) => piece), ...this.#queue]
-    return pieces
+    return this.#pieces
       .filter(({ fate }) => fate === 'accepted' || fate === 'accepted_before')
       .map(({ batch }) => batch)
   }

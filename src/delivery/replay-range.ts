@@ -91,7 +91,7 @@ export class RangeWork {
       await this.#move(settlement, search.unsettled, search.divided)
       return { kind: 'failed', setback: failure }
     }
-    if (search.needsMore) {
+    while (search.needsMore) {
       const more = await this.#more(seat, signal)
       this.#open.push(...more)
       search.add(more)

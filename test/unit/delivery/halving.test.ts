@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import type { Outcome } from '../../../providers/provider.ts'
+import { cutBatch } from '../../../src/delivery/batch.ts'
 import { Halving, probesBeyond } from '../../../src/delivery/halving.ts'
+import { item, roomy, rules } from './items.ts'
 import { gone, partial, reason, rejected, retry, unauthorized } from './outcomes.ts'
 import { batches, refusing, search } from './searches.ts'
 
@@ -115,6 +117,28 @@ describe('a batch that is wholly refused again', () => {
     expect(halving).toMatchObject({ needsMore: true, verdict: undefined })
     halving.add([next])
     expect(halving.take(accepted).settlement).toMatchObject({ to: '3', accepted: 2 })
+  })
+
+  test('is looked beyond over batches that have nothing to send', () => {
+    const [lone, next] = batches(1, 2)
+    if (!lone || !next) throw new Error('two batches were cut')
+    const halving = new Halving([lone], again)
+    halving.take(rejected)
+    halving.add([cutBatch([], 0, '1', '1', rules(), 0).batch])
+    expect(halving).toMatchObject({ needsMore: true, verdict: undefined })
+    halving.add([next])
+    expect(halving.take(accepted).settlement).toMatchObject({ to: '3', accepted: 2 })
+  })
+
+  test('is not looked beyond when that would hold too much in memory', () => {
+    const rows = [1, 2, 3].map((row) => item(row, JSON.stringify('x'.repeat(5_000_000))))
+    const limits = { ...roomy, maxBytes: 6_000_000, maxEventBytes: 6_000_000 }
+    const large = rows.map(
+      (row, index) => cutBatch([row], 0, String(index), String(index + 1), rules({ limits }), 0).batch,
+    )
+    const halving = new Halving(large, again)
+    expect(search(halving, () => rejected).asked).toEqual(['1', '2'])
+    expect(halving.verdict).toEqual(reason)
   })
 
   test('is not looked beyond for ever', () => {
