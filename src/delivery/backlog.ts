@@ -4,11 +4,16 @@
  */
 import type { Availability } from '../db/availability.ts'
 import type { Destination } from '../destinations/destination.ts'
-import { comparePositions } from '../sources/position.ts'
+import { comparePositions, laterOf, type Position } from '../sources/position.ts'
+import type { Range } from '../sources/selection.ts'
+import type { Batch, SkippedRange } from './batch.ts'
 import type { CursorWriter } from './cursor-writer.ts'
 import type { LoggedRange, Reporter } from './reporter.ts'
 import type { DeliveryStore } from './store.ts'
 import type { Stream } from './stream.ts'
+
+/** The bounds of a batch that was accepted beyond one that was not: it is on no record, and must not count as skipped. */
+export type DeliveredAhead = Pick<Batch, 'logType' | 'from' | 'to'>
 
 export interface BacklogDeps {
   readonly store: DeliveryStore
@@ -30,12 +35,17 @@ export class Backlog {
     this.#signal = signal
   }
 
-  /** Only while no batch of the streams is on its way. */
-  async abandon(streams: readonly Stream[], failingForMs: number): Promise<void> {
+  /** Only while no batch of the streams is on its way. `delivered`: batches beyond the cursors that were accepted. */
+  async abandon(
+    streams: readonly Stream[],
+    failingForMs: number,
+    delivered: readonly DeliveredAhead[] = [],
+  ): Promise<void> {
     const ranges: LoggedRange[] = []
     for (const stream of streams) {
-      const range = await this.#skipToHorizon(stream)
-      if (range) ranges.push(range)
+      const { logType } = stream
+      const own = delivered.filter((each) => each.logType === logType)
+      ranges.push(...(await this.#skipToHorizon(stream, own)))
     }
     if (ranges.length > 0) this.#deps.reporter.abandoned(ranges, failingForMs)
   }
@@ -54,25 +64,38 @@ export class Backlog {
     stream.disabledTimeJudged()
   }
 
-  async #skipToHorizon(stream: Stream): Promise<LoggedRange | undefined> {
+  async #skipToHorizon(stream: Stream, delivered: readonly DeliveredAhead[]): Promise<LoggedRange[]> {
     const { reader, horizon } = stream.source
     const from = stream.position
-    if (!reader || horizon === undefined || comparePositions(from, horizon) >= 0) return undefined
-    const { count, oldest } = await this.#deps.sourceAvailability.retry(
-      async () => ({
-        count: await reader.count(stream.scopeAfter(from), { after: from, upTo: horizon }),
-        oldest: await reader.oldest(),
-      }),
-      this.#signal,
-    )
-    const range = { from, to: horizon, count, reason: 'backlog_expired' }
+    if (!reader || horizon === undefined || comparePositions(from, horizon) >= 0) return []
+    const ranges: SkippedRange[] = []
+    for (const { after, upTo } of between(from, horizon, delivered)) {
+      const count = await this.#deps.sourceAvailability.retry(
+        () => reader.count(stream.scopeAfter(after), { after, upTo }),
+        this.#signal,
+      )
+      if (count > 0) ranges.push({ from: after, to: upTo, count, reason: 'backlog_expired' })
+    }
+    const oldest = await this.#deps.sourceAvailability.retry(() => reader.oldest(), this.#signal)
     const gone = stream.deletedUpTo(oldest, horizon)
     const deleted =
       gone === undefined ? [] : [{ from, to: gone, count: undefined, reason: 'deleted_at_source' }]
-    const skipped = count > 0 ? [...deleted, range] : deleted
+    const skipped = [...deleted, ...ranges]
     stream.dropEnds()
     await this.#writer.write(stream, { to: horizon, skipped, deadLetters: [], accepted: 0 }, [])
     stream.rewind()
-    return count > 0 ? { ...range, logType: stream.logType } : undefined
+    return ranges.map((range) => ({ ...range, logType: stream.logType }))
   }
+}
+
+/** What of a range lies between the batches that were delivered. */
+function between(from: Position, to: Position, delivered: readonly DeliveredAhead[]): Range[] {
+  const gaps: Range[] = []
+  let after = from
+  for (const batch of delivered.toSorted((a, b) => comparePositions(a.from, b.from))) {
+    if (comparePositions(batch.from, after) > 0) gaps.push({ after, upTo: batch.from })
+    after = laterOf(after, batch.to)
+  }
+  if (comparePositions(after, to) < 0) gaps.push({ after, upTo: to })
+  return gaps
 }

@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../clock.ts'
 import type { Destination } from '../destinations/destination.ts'
-import type { Backlog } from './backlog.ts'
+import type { Backlog, DeliveredAhead } from './backlog.ts'
 import type { Batch } from './batch.ts'
 import type { CursorWriter } from './cursor-writer.ts'
 import { decide, type Health, healthy, type Verdict } from './decide.ts'
@@ -75,11 +75,12 @@ export class Condition {
     }
   }
 
-  /** `streams`: all of the destination, in case their backlog is given up. True when it was. */
+  /** `streams` and `delivered` (see `Backlog`): in case the backlog is given up. True when it was. */
   async failed(
     batch: Batch,
     verdict: Exclude<Verdict, { kind: 'accepted' }>,
     streams: readonly Stream[],
+    delivered: readonly DeliveredAhead[],
   ): Promise<boolean> {
     const { reporter, backlog, writer, store } = this.#deps
     const { health, effects } = this.#decide(verdict)
@@ -97,7 +98,7 @@ export class Condition {
           this.notice()
           break
         case 'abandon':
-          await backlog.abandon(streams, effect.failingForMs)
+          await backlog.abandon(streams, effect.failingForMs, delivered)
           this.#notices.abandoned()
           abandoned = true
           break

@@ -11,6 +11,7 @@ import { type Clock, sleep } from '../clock.ts'
 import type { Destination } from '../destinations/destination.ts'
 import type { Position } from '../sources/position.ts'
 import { attempt } from './attempt.ts'
+import type { DeliveredAhead } from './backlog.ts'
 import type { Batch } from './batch.ts'
 import type { Condition } from './condition.ts'
 import type { CursorWriter } from './cursor-writer.ts'
@@ -50,7 +51,7 @@ export class Drain {
   readonly #destination: Destination
   readonly #deps: DrainDeps
   /** Batches beyond a failed one that were accepted already. */
-  readonly #acceptedAhead = new Set<string>()
+  readonly #acceptedAhead = new Map<string, DeliveredAhead>()
   /** By log type, the end of a batch of which every event was refused when it was last tried. */
   readonly #whollyRefused = new Map<string, Position>()
   #notBefore = 0
@@ -116,10 +117,9 @@ export class Drain {
       }
       const others = round.slice(index + 1)
       if (landing.outcome.kind !== 'accepted') {
-        // Batches beyond it that were accepted are not sent again when their turn comes.
         const ahead = await flights.acceptedAfter(index)
-        for (const { id } of ahead) this.#acceptedAhead.add(id)
-        const witnesses = new Set(ahead.filter(({ isOld }) => !isOld).map(({ id }) => id))
+        this.#keepAhead(ahead.map(({ batch }) => batch))
+        const witnesses = new Set(ahead.filter(({ isOld }) => !isOld).map(({ batch }) => batch.id))
         return this.#search(stream, [batch, ...others], landing, witnesses, seat)
       }
       const settlement = this.#accept(batch, landing)
@@ -169,7 +169,7 @@ export class Drain {
       const { settlement, failure } = halving.take(landing.outcome, isOld)
       if (settlement && settlement.accepted > 0) this.#noteAccepted(sent, settlement, landing.durationMs)
       if (failure) {
-        this.#keepAhead(halving)
+        this.#keepAhead(halving.acceptedAhead)
         await writer.write(stream, settlement, halving.unsettled, halving.divided)
         await this.#fail(sent, failure)
         return undefined
@@ -178,7 +178,7 @@ export class Drain {
       const wrong = halving.verdict
       if (wrong) {
         const { restored } = halving
-        this.#keepAhead(halving)
+        this.#keepAhead(halving.acceptedAhead)
         if (restored[0]) this.#whollyRefused.set(stream.logType, restored[0].to)
         await writer.write(stream, settlement, restored, halving.divided)
         await this.#fail(sent, { kind: 'rejected', reason: wrong })
@@ -196,12 +196,15 @@ export class Drain {
     return undefined
   }
 
-  #keepAhead({ acceptedAhead }: Halving): void {
-    for (const { id } of acceptedAhead) this.#acceptedAhead.add(id)
+  /** They are not sent again when their turn comes. */
+  #keepAhead(batches: readonly Batch[]): void {
+    for (const { id, logType, from, to } of batches) this.#acceptedAhead.set(id, { logType, from, to })
   }
 
   async #fail(batch: Batch, failure: Parameters<Condition['failed']>[1]): Promise<void> {
-    const abandoned = await this.#deps.condition.failed(batch, failure, this.#deps.streams())
+    const abandoned = await this.#deps.condition.failed(batch, failure, this.#deps.streams(), [
+      ...this.#acceptedAhead.values(),
+    ])
     if (abandoned) this.#acceptedAhead.clear()
   }
 

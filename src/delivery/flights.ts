@@ -43,12 +43,13 @@ export class Flights {
   }
 
   /** Waits for all that are still on their way; the batches after `index` that were accepted. */
-  async acceptedAfter(index: number): Promise<{ readonly id: string; readonly isOld: boolean }[]> {
+  async acceptedAfter(index: number): Promise<{ readonly batch: Batch; readonly isOld: boolean }[]> {
     const landings = await Promise.all(this.#landings)
-    return this.#options.round.flatMap(({ id, events }, other) => {
+    return this.#options.round.flatMap((batch, other) => {
       const landing = landings[other]
-      if (other <= index || events.length === 0 || landing === undefined || 'error' in landing) return []
-      return landing.outcome.kind === 'accepted' ? [{ id, isOld: landing.isOld === true }] : []
+      if (other <= index || batch.events.length === 0 || landing === undefined || 'error' in landing)
+        return []
+      return landing.outcome.kind === 'accepted' ? [{ batch, isOld: landing.isOld === true }] : []
     })
   }
 }

@@ -92,6 +92,36 @@ it('skips a backlog past its age with exact counts and one warning, and goes on 
   expect(daemon.lines.filter(({ event }) => event === 'backlog.abandoned')).toHaveLength(1)
 })
 
+it('does not count as skipped what was accepted beyond the batch that failed', async () => {
+  const { url, sql, receiver, write } = await createScene()
+  const taken: string[] = []
+  receiver.always({
+    choose: ({ body }) => {
+      const ids = JSON.parse(body.toString()).map((event: { id: string }) => event.id)
+      // The first batch and the fourth never go well.
+      if (ids.includes('request:1') || ids.includes('request:31')) return { status: 500 }
+      taken.push(...ids)
+      return { status: 200 }
+    },
+  })
+  const id = await insertDestination(sql, {
+    url: receiver.url,
+    delivery: { batchSize: 10, maxInFlight: 8, maxBacklogAgeMs: 1_500 },
+  })
+  await write(60)
+  const daemon = await startDaemon(url, { ...quick, SPILLWAY_BACKOFF_SCHEDULE_MS: '300' })
+  expect(await daemon.logged('backlog.abandoned')).toMatchObject({ event_count: 20 })
+  await settled(sql, id, null)
+  await daemon.stop()
+  expect(taken).toHaveLength(40)
+  const ranges =
+    await sql`SELECT from_position, to_position, event_count FROM spillway.skipped_ranges ORDER BY id`
+  expect(ranges).toEqual([
+    { from_position: '0', to_position: '10', event_count: '10' },
+    { from_position: '30', to_position: '40', event_count: '10' },
+  ])
+})
+
 it('keeps the backlog of a destination that is told to hold it', async () => {
   const { url, sql, receiver, write } = await createScene()
   receiver.always({ status: 500 })
