@@ -7,6 +7,7 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { removeEmbedded } from '../../src/db/embedded/server.ts'
+import { programEnv } from '../support/program.ts'
 
 const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
 let parent: string
@@ -32,7 +33,7 @@ async function expectNoServer(): Promise<void> {
 
 /** As a user starts it in a fresh directory. */
 function start(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-  const child = spawn(process.execPath, [main, ...args], { cwd, env: { PATH: process.env.PATH, ...env } })
+  const child = spawn(process.execPath, [main, ...args], { cwd, env: { ...programEnv, ...env } })
   const ended = Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]).then(
     ([stdout, stderr, [code]]) => ({ code, stdout, stderr }),
   )

@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { onTestFailed, TestRunner } from 'vitest'
 import { whenDone } from './postgres.ts'
+import { programEnv } from './program.ts'
 
 export interface LogLine {
   readonly event: string
@@ -45,7 +46,7 @@ export function spawnDaemon(databaseUrl: string, env: Readonly<Record<string, st
   const child = spawn(process.execPath, [main, 'run'], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
-      PATH: process.env.PATH,
+      ...programEnv,
       DATABASE_URL: databaseUrl,
       SPILLWAY_HTTP_PORT: '0',
       SPILLWAY_EGRESS_ALLOW: '127.0.0.0/8',

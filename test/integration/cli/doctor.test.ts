@@ -8,6 +8,7 @@ import { startCluster } from '../../support/cluster.ts'
 import { startDaemon } from '../../support/daemon.ts'
 import { insertDestination } from '../../support/destinations.ts'
 import { createTestDatabase, whenDone } from '../../support/postgres.ts'
+import { programEnv } from '../../support/program.ts'
 import { startReceiver } from '../../support/receiver.ts'
 import { admit, healthyId, healthyXact } from './doctoring.ts'
 import { spillway } from './spillway.ts'
@@ -31,7 +32,7 @@ test.each([
   await sql.unsafe(ten)
   await daemon.logged('batch.delivered', ({ log_type }) => log_type === 'test')
   const child = spawn(process.execPath, [main, 'doctor'], {
-    env: { PATH: process.env.PATH, DATABASE_URL: cluster.url },
+    env: { ...programEnv, DATABASE_URL: cluster.url },
   })
   const [stdout, stderr, [code]] = await Promise.all([
     text(child.stdout),

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { migrate } from '../../../src/db/migrate.ts'
 import { createTestDatabase, type TestDatabase, type TestDatabaseOptions } from '../../support/postgres.ts'
+import { programEnv } from '../../support/program.ts'
 import { closedPort } from '../../support/receiver.ts'
 import { type Ran, spillway } from './spillway.ts'
 
@@ -13,7 +14,7 @@ const main = fileURLToPath(new URL('../../../src/main.ts', import.meta.url))
 
 /** As a user starts it; for what writes to the process's own stdout. */
 async function spawned(args: readonly string[], env: NodeJS.ProcessEnv): Promise<Ran> {
-  const child = spawn(process.execPath, [main, ...args], { env: { PATH: process.env.PATH, ...env } })
+  const child = spawn(process.execPath, [main, ...args], { env: { ...programEnv, ...env } })
   const [stdout, stderr, [code]] = await Promise.all([
     text(child.stdout),
     text(child.stderr),

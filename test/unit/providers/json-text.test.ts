@@ -4,14 +4,20 @@ import { readMembers } from '../../../providers/json-text.ts'
 import { row, runs } from './events.ts'
 
 describe('the members of a JSON text', () => {
-  it('are what JSON.parse finds', () => {
+  it('are those that JSON.stringify wrote', () => {
     fc.assert(
-      fc.property(fc.oneof(row, fc.array(fc.jsonValue())), fc.constantFrom(0, 1, '\t'), (value, indent) => {
-        const members = readMembers(JSON.stringify(value, null, indent)) ?? new Map<string, string>()
-        const read = [...members].map(([key, text]) => [key, JSON.parse(text)])
-        const parsed: object = JSON.parse(JSON.stringify(value))
-        expect(new Map(read as [string, unknown][])).toEqual(new Map(Object.entries(parsed)))
-      }),
+      fc.property(
+        fc.oneof(row, fc.array(fc.jsonValue())),
+        fc.constantFrom('', ' ', '\t'),
+        (value, indent) => {
+          // Not by JSON.parse: in V8 13.6 it takes one key for another where a text before had that in its place ('\\"' for '"}').
+          const written = Object.entries(value).map(([key, member]): [string, string] => {
+            const text = JSON.stringify(member, null, indent)
+            return [key, text.replaceAll('\n', `\n${indent}`)]
+          })
+          expect(readMembers(JSON.stringify(value, null, indent))).toEqual(new Map(written))
+        },
+      ),
       runs,
     )
   })
