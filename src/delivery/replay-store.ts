@@ -184,7 +184,8 @@ export class ReplayStore {
       ), resolved AS (
         UPDATE spillway.dead_letters d SET resolved_at = now()
         FROM moved, jsonb_array_elements_text(${JSON.stringify(move.accepted)}::text::jsonb) AS a(event_id)
-        WHERE d.destination_id = ${destinationId}::bigint AND d.event_id = a.event_id AND ${this.#sql.unsafe(sendable)}
+        WHERE d.destination_id = ${destinationId}::bigint AND d.event_id = a.event_id AND d.life = ${life}::text::uuid
+          AND ${this.#sql.unsafe(sendable)}
       )
       SELECT count(*) AS moved FROM moved`
     if (row?.moved === '1') return

@@ -159,7 +159,7 @@ export class DeliveryStore {
                (SELECT type FROM spillway.destinations WHERE id = ${destinationId}::bigint), d.status, d.reason
         FROM ledger, jsonb_to_recordset(entries->'dead') AS d(event_id text, status int, reason text)
         ON CONFLICT (destination_id, event_id) DO UPDATE
-          SET provider = excluded.provider, status = excluded.status, reason = excluded.reason,
+          SET provider = excluded.provider, status = excluded.status, reason = excluded.reason, life = excluded.life,
               created_at = now(), resolved_at = NULL
       ), well AS (
         UPDATE spillway.delivery_state SET ${counters},

@@ -1,0 +1,87 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { DeadLetter } from '../../../src/delivery/batch.ts'
+import { type RangeMove, ReplayStore } from '../../../src/delivery/replay-store.ts'
+import { DeliveryStore } from '../../../src/delivery/store.ts'
+import { createTestDatabase } from '../../support/postgres.ts'
+import { insertReplay } from '../../support/replays.ts'
+import { makeSource, type OwnSource } from '../schema/rows.ts'
+
+const database = await createTestDatabase()
+const { sql } = database
+const store = new ReplayStore(sql)
+const live = new DeliveryStore(sql)
+let source: OwnSource
+let id: number
+
+beforeEach(async () => {
+  source = await makeSource(database)
+  id = await source.destination()
+})
+
+async function lifeOf(): Promise<string> {
+  const [row] = await sql<
+    { life: string }[]
+  >`SELECT life::text AS life FROM spillway.sources WHERE log_type = ${source.logType}`
+  return row?.life ?? ''
+}
+
+/** A replay that has begun, of the whole of the source. */
+async function begun(): Promise<RangeMove> {
+  const life = await lifeOf()
+  const range = { logType: source.logType, life, from: '0', to: '10' }
+  const row = { log_type: source.logType, from_position: '0', to_position: '10' }
+  const replayId = await insertReplay(sql, { destination_id: id, kind: 'range', ...row })
+  await store.begin(replayId, [range], 10)
+  const { logType } = source
+  const nothing = { frozen: [], divided: undefined, accepted: [], deadLetters: [], tooOld: 0 }
+  return { replayId, destinationId: id, logType, life, from: '0', fromFrozen: [], to: '10', ...nothing }
+}
+
+async function liveMove(deadLetters: readonly DeadLetter[]): Promise<void> {
+  const { logType } = source
+  const life = (await live.load([id])).get(id)?.cursors.get(logType)?.life ?? ''
+  const nothing = { fromFrozen: [], frozen: [], divided: undefined, skipped: [], durable: false }
+  await live.move({
+    ...nothing,
+    destinationId: id,
+    logType,
+    life,
+    from: '0',
+    to: '10',
+    deadLetters,
+    accepted: 0,
+  })
+}
+
+const letter = (code: DeadLetter['code']): DeadLetter => ({
+  position: '7',
+  eventId: `${source.logType}:7`,
+  code,
+  message: 'no',
+})
+
+const letters = () =>
+  sql<
+    { reason: string; life: string; open: boolean }[]
+  >`SELECT reason, life::text AS life, resolved_at IS NULL AS open FROM spillway.dead_letters WHERE destination_id = ${id}`
+
+async function beginAnotherLife(): Promise<void> {
+  await sql`UPDATE spillway.sources SET life = gen_random_uuid() WHERE log_type = ${source.logType}`
+}
+
+describe('a dead letter of a former life of its source', () => {
+  test('belongs to the present one when the live stream has its id refused again', async () => {
+    await liveMove([letter('http_status')])
+    await beginAnotherLife()
+    await sql`UPDATE spillway.cursors SET position = '0' WHERE destination_id = ${id}`
+    await liveMove([letter('http_status')])
+    expect(await letters()).toMatchObject([{ life: await lifeOf(), open: true }])
+  })
+
+  test('is not resolved by another row that has its id now', async () => {
+    await liveMove([letter('http_status')])
+    await beginAnotherLife()
+    await store.move({ ...(await begun()), accepted: [`${source.logType}:7`] })
+    expect(await letters()).toMatchObject([{ open: true }])
+  })
+})
