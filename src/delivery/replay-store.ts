@@ -178,6 +178,7 @@ export class ReplayStore {
         WHERE NOT (e.is_duplicate AND EXISTS (
           SELECT FROM spillway.dead_letters there
           WHERE there.destination_id = ${destinationId}::bigint AND there.event_id = e.event_id))
+        ORDER BY e.event_id, e.is_duplicate
         ON CONFLICT (destination_id, event_id) DO UPDATE
         SET provider = excluded.provider, status = excluded.status, reason = excluded.reason, life = excluded.life, resolved_at = NULL,
             created_at = CASE WHEN d.resolved_at IS NULL THEN d.created_at ELSE excluded.created_at END

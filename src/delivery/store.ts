@@ -158,6 +158,8 @@ export class DeliveryStore {
         SELECT ${destinationId}::bigint, ${logType}::text, d.event_id,
                (SELECT type FROM spillway.destinations WHERE id = ${destinationId}::bigint), d.status, d.reason
         FROM ledger, jsonb_to_recordset(entries->'dead') AS d(event_id text, status int, reason text)
+        -- An event that was refused, before what says that it was sent in the stead of another row.
+        ORDER BY d.event_id, d.reason LIKE 'duplicate\\_id:%'
         ON CONFLICT (destination_id, event_id) DO UPDATE
           SET provider = excluded.provider, status = excluded.status, reason = excluded.reason, life = excluded.life,
               created_at = now(), resolved_at = NULL

@@ -85,3 +85,17 @@ describe('a dead letter of a former life of its source', () => {
     expect(await letters()).toMatchObject([{ open: true }])
   })
 })
+
+describe('of an event that was refused, and another row with its id, the refusal is on record', () => {
+  const both = () => [letter('duplicate_id'), letter('http_status'), letter('duplicate_id')]
+
+  test('by the live stream', async () => {
+    await liveMove(both())
+    expect(await letters()).toMatchObject([{ reason: 'http_status: no' }])
+  })
+
+  test('by a replay', async () => {
+    await store.move({ ...(await begun()), deadLetters: both() })
+    expect(await letters()).toMatchObject([{ reason: 'http_status: no' }])
+  })
+})
