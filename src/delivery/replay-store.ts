@@ -225,10 +225,10 @@ export class ReplayStore {
         UPDATE spillway.replays SET
           state = 'done', finished_at = now(), next_attempt_at = NULL, last_error = NULL,
           events_missing = coalesce(greatest(events_expected - events_sent - events_refused - events_too_old, 0), 0)
-        WHERE id = ${id} AND state = 'running' RETURNING skipped_id, events_missing, events_too_old
+        WHERE id = ${id} AND state = 'running' RETURNING kind, skipped_id, events_missing, events_too_old
       )
       UPDATE spillway.skipped_ranges r SET replayed_at = now() FROM ended
-      WHERE r.id = ended.skipped_id AND ended.events_missing = 0 AND ended.events_too_old = 0
+      WHERE ended.kind = 'skipped' AND r.id = ended.skipped_id AND ended.events_missing = 0 AND ended.events_too_old = 0
         AND r.reason <> 'deleted_at_source'`
   }
 

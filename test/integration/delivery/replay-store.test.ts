@@ -99,3 +99,15 @@ describe('of an event that was refused, and another row with its id, the refusal
     expect(await letters()).toMatchObject([{ reason: 'http_status: no' }])
   })
 })
+
+test('a skipped range is replayed by a replay of it and by no other', async () => {
+  const [range] = await sql<{ id: string }[]>`
+    INSERT INTO spillway.skipped_ranges (destination_id, log_type, from_position, to_position, event_count, reason)
+    VALUES (${id}, ${source.logType}, '0', '9', 9, 'backlog_expired') RETURNING id`
+  const skippedId = range?.id ?? ''
+  const { replayId } = await begun()
+  await sql`UPDATE spillway.replays SET skipped_id = ${skippedId}, events_sent = 10 WHERE id = ${replayId}`
+  await store.finish(replayId)
+  const replayed = () => sql`SELECT replayed_at FROM spillway.skipped_ranges WHERE id = ${skippedId}`
+  expect(await replayed()).toEqual([{ replayed_at: null }])
+})
