@@ -26,6 +26,12 @@ for (const name of ['SIGTERM', 'SIGINT'] as const) {
   })
 }
 
+// Whoever reads what a command prints may have had enough of it: `… | head`.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  process.exit(0)
+})
+
 process.exitCode = await runProgram(process.argv.slice(2), {
   env: process.env,
   stdout: process.stdout,

@@ -235,7 +235,6 @@ export class ReplayRunner {
 
   /** Batches until the range's end, a failure, or the end of the turn. */
   async #turn(work: RangeWork, seat: Seat): Promise<'done' | 'failed' | 'turn'> {
-    const { clock } = this.#deps
     const stopping = this.#stopping.signal
     let cancelled = 0
     this.#sent = 0

@@ -33,6 +33,8 @@ const commands = [
   ...['list', 'add'].map((command) => ['sources', command]),
   ['secret'],
   ...['encrypt', 'rotate'].map((command) => ['secret', command]),
+  ['replay'],
+  ...['list', 'skipped', 'cancel'].map((command) => ['replay', command]),
   ['doctor'],
 ]
 
@@ -45,6 +47,13 @@ describe('the program', () => {
       expect(ran.stdout).toContain(`Usage: spillway ${name}`)
     },
   )
+
+  test('ends in silence when nobody reads what it prints any more', async () => {
+    const child = spawn(process.execPath, [main, 'destinations', '--help'], { env: programEnv })
+    child.stdout.destroy()
+    const [stderr, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')])
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  })
 
   test.each(
     [
