@@ -6,7 +6,7 @@ import type { Sql } from '../../db/client.ts'
 import { writeLine } from '../command.ts'
 import { formatCountOf, formatDuration } from '../format.ts'
 import { cut, printable, terminalWidth } from '../table.ts'
-import { findReplay, type ReplayRow, sentOf } from './row.ts'
+import { findReplay, isOver, type ReplayRow, sentOf } from './row.ts'
 
 const lookEveryMs = 300
 /** A daemon that runs takes a replay up within a second. */
@@ -31,14 +31,14 @@ export async function follow(
   const display = stdout && new Display(stdout)
   let row = replay
   let asked = false
-  while (row.finishedAt === null && !signal.aborted) {
+  while (!isOver(row) && !signal.aborted) {
     if (row.state === 'waiting' && !asked && performance.now() - began > takenUpWithinMs) {
       asked = true
       for (const line of await whyWaiting(sql, row)) writeLine(stderr, line)
     }
     if (row.state === 'running') display?.show(row)
     await sleep(lookEveryMs, signal)
-    row = (await findReplay(sql, replay.id)) ?? { ...row, state: 'cancelled', finishedAt: new Date() }
+    row = (await findReplay(sql, replay.id)) ?? { ...row, state: 'cancelled' }
   }
   display?.end()
   return row

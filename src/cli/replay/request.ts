@@ -21,7 +21,7 @@ import { withSession } from '../session.ts'
 import { findSource } from '../sources/find.ts'
 import { parseRequest, type ReplayRequest, type RequestOptions } from './parse.ts'
 import { follow } from './progress.ts'
-import { findReplay, isComplete, type ReplayRow, resultOf, toJson } from './row.ts'
+import { findReplay, isComplete, isOver, type ReplayRow, resultOf, toJson } from './row.ts'
 
 interface Options extends RequestOptions {
   readonly by?: string
@@ -157,8 +157,8 @@ async function watch(sql: Sql, replay: ReplayRow, json: boolean, context: Comman
   const last = await follow(sql, replay, { stdout: json ? undefined : stdout, stderr }, signal)
   const ended = (await findReplay(sql, replay.id)) ?? last
   if (json) writeJson(stdout, toJson(ended))
-  else if (ended.finishedAt !== null) for (const line of resultOf(ended)) writeLine(stdout, line)
-  if (ended.finishedAt === null) {
+  else if (isOver(ended)) for (const line of resultOf(ended)) writeLine(stdout, line)
+  if (!isOver(ended)) {
     writeLine(
       stderr,
       `Replay ${replay.id} goes on without you: \`spillway replay list\` shows it, \`spillway replay cancel ${replay.id}\` ends it.`,

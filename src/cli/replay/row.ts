@@ -13,6 +13,11 @@ export async function findReplay(sql: Sql, id: number): Promise<ReplayRow | unde
   return row
 }
 
+/** By its state: who cancels a replay may set nothing else. */
+export function isOver({ state }: ReplayRow): boolean {
+  return state !== 'waiting' && state !== 'running'
+}
+
 /** Every event that was asked for was sent. */
 export function isComplete({ state, eventsRefused, eventsTooOld, eventsMissing }: ReplayRow): boolean {
   return state === 'done' && eventsRefused + eventsTooOld + eventsMissing === 0
@@ -27,7 +32,7 @@ export function subjectOf(row: ReplayRow): string {
     case 'skipped':
       return `skipped range ${row.skippedId}: ${types} ${row.fromPosition} to ${row.toPosition}`
     case 'since':
-      return `${types} since ${iso(row.since)}${row.until === null ? '' : ` until ${iso(row.until)}`}`
+      return `${types} since ${iso(row.since) ?? 'the beginning'}${until(row.until)}`
     case 'dead_letters':
       return `dead letters of ${types}`
     default:
@@ -95,6 +100,12 @@ export function toJson(row: ReplayRow) {
   }
 }
 
-function iso(instant: Date | null): string {
-  return instant?.toISOString() ?? ''
+function until(instant: Date | null): string {
+  const text = iso(instant)
+  return text === undefined ? '' : ` until ${text}`
+}
+
+/** Undefined for the infinities, which an application may write too. */
+function iso(instant: Date | null): string | undefined {
+  return instant === null || Number.isNaN(instant.getTime()) ? undefined : instant.toISOString()
 }

@@ -286,6 +286,23 @@ describe('a replay that was asked for', () => {
     })
   })
 
+  test('may be cancelled by its state alone, and may have a time without an end', async () => {
+    await sql`DELETE FROM spillway.replays`
+    await sql`
+      INSERT INTO spillway.replays (destination_id, kind, since, until)
+      VALUES (${acme}, 'since', '-infinity', 'infinity')`
+    expect(await run('list')).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('all log types since the beginning'),
+    })
+    expect((await run('list', '--json')).code).toBe(0)
+    await sql`DELETE FROM spillway.replays`
+    const watching = run('acme', '--dead-letters')
+    while ((await count()) === 0) await sql`SELECT pg_sleep(0.05)`
+    await sql`UPDATE spillway.replays SET state = 'cancelled'`
+    expect(await watching).toMatchObject({ code: 1, stdout: expect.stringContaining('was cancelled') })
+  })
+
   test('of skipped ranges is helped by their list', async () => {
     const id = await skip(acme)
     const { stdout } = await run('skipped', 'acme', '--json')
