@@ -32,6 +32,7 @@ export interface Replay {
   readonly lastError: string | null
   readonly lastErrorAt: number | null
   readonly expected: number | null
+  /** Null when the destination is gone. */
   readonly destinationStatus: string | null
   /** What holds the live stream back. */
   readonly liveNextAttemptAt: number | null

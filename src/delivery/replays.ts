@@ -94,6 +94,8 @@ export class Replays {
       if (isEdited || held) void stint.runner.stop(editGraceMs)
       return
     }
+    // The trigger that ends replays with their destination does not see one that is requested at that moment.
+    if (!destination && replay.destinationStatus === null) return this.#orphaned(replay, signal)
     const error = destination ? undefined : unusable(replay)
     if (error !== undefined) return this.#note(replay, error, false, signal)
     if (!destination) return
@@ -131,6 +133,11 @@ export class Replays {
     const isOver = result?.state !== 'waiting' && result?.state !== 'running'
     if (result) this.#reporters.get(id)?.ended(result)
     if (isOver) this.#reporters.delete(id)
+  }
+
+  #orphaned({ id }: Replay, signal: AbortSignal): Promise<void> {
+    const { availability, store } = this.#deps
+    return availability.retry(() => store.fail(id, 'The destination was deleted.'), signal)
   }
 
   /** While the live stream backs off there is no use in trying, and the time counts. */
