@@ -16,6 +16,9 @@ function project(
 const shared = { isolate: false }
 const withPostgres = { globalSetup: ['test/support/global-setup.ts'] }
 
+/** They measure time: beside other daemons they would measure those. */
+const timed = ['isolation', 'hostile-receiver', 'pacing'].map((name) => `test/e2e/${name}.test.ts`)
+
 export default defineConfig({
   test: {
     // The tests share the machine with a PostgreSQL and the daemons they start; two cores are the least.
@@ -24,7 +27,23 @@ export default defineConfig({
       project('unit', { ...shared, testTimeout: 10_000 }),
       project('conformance', { ...shared, testTimeout: 30_000 }),
       project('integration', { ...withPostgres, testTimeout: 60_000, hookTimeout: 60_000 }),
-      project('e2e', { ...withPostgres, testTimeout: 120_000, hookTimeout: 120_000 }),
+      project('e2e', {
+        ...withPostgres,
+        exclude: timed,
+        testTimeout: 120_000,
+        hookTimeout: 120_000,
+        // They wait more than they work.
+        maxWorkers: 3,
+        sequence: { groupOrder: 1 },
+      }),
+      project('e2e-timed', {
+        ...withPostgres,
+        include: timed,
+        testTimeout: 120_000,
+        hookTimeout: 120_000,
+        maxWorkers: 1,
+        sequence: { groupOrder: 2 },
+      }),
     ],
   },
 })

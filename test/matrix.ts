@@ -33,7 +33,7 @@ const leftOut = [
   'test/e2e/container/**',
 ]
 const suites = [
-  ...['--project', 'integration', '--project', 'e2e'],
+  ...['integration', 'e2e', 'e2e-timed'].flatMap((name) => ['--project', name]),
   ...leftOut.flatMap((pattern) => ['--exclude', pattern]),
 ]
 

@@ -3,7 +3,7 @@
  *
  *   "text"                    itself
  *   {"$secret": "NAME"}       the environment variable SPILLWAY_SECRET_NAME, and no other; NAME may have the prefix too
- *   "enc:v1:<key id>:…"       encrypted for this destination, see `sealing.ts`
+ *   "enc:v1:<key id>:…"       encrypted for this destination, see sealing.ts
  *
  * A problem names variables and key ids, and never what a field holds.
  */

@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type postgres from 'postgres'
 import { type DaemonProcess, startDaemon } from '../daemon.ts'
+import { programEnv } from '../program.ts'
 
 export interface Block {
   readonly language: 'sql' | 'sh'
@@ -107,7 +108,7 @@ export class Page {
     }
     const shell = `spillway() { '${process.execPath}' '${main}' "$@"; }\n${text}`
     const { stdout } = await run('sh', ['-e', '-c', shell], {
-      env: { PATH: process.env.PATH, DATABASE_URL, ...env },
+      env: { ...programEnv, DATABASE_URL, ...env },
     })
     return { stdout }
   }

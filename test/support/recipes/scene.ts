@@ -48,7 +48,12 @@ export async function openRecipe(options: RecipeOptions): Promise<Recipe> {
   const page = new Page({
     path: options.path,
     sql,
-    env: { DATABASE_URL: url, SPILLWAY_INTER_BATCH_DELAY_MS: '0', SPILLWAY_BACKOFF_SCHEDULE_MS: '100' },
+    env: {
+      DATABASE_URL: url,
+      SPILLWAY_EGRESS_ALLOW: '127.0.0.0/8',
+      SPILLWAY_INTER_BATCH_DELAY_MS: '0',
+      SPILLWAY_BACKOFF_SCHEDULE_MS: '100',
+    },
     replace: { 'https://siem.example.com': receiver.url },
   })
   return {
