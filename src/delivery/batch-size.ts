@@ -6,7 +6,9 @@
  * that timed out is tried once more as it is; most often the endpoint was just slow for once, and knows it by its
  * id. If it times out again it will never do: it is cut smaller, and its parts go under ids of their own.
  */
+import type { Outcome } from '../../providers/provider.ts'
 import type { Position } from '../sources/position.ts'
+import type { Batch } from './batch.ts'
 
 /** One part of the configured size is added for each full batch that is accepted. */
 const steps = 16
@@ -62,4 +64,27 @@ export class BatchSize {
   settled(frozen: readonly Position[]): void {
     for (const end of this.#attempted.keys()) if (!frozen.includes(end)) this.#attempted.delete(end)
   }
+}
+
+/** Of log types, kept longer than their streams are. */
+export class BatchSizes {
+  readonly #sizes = new Map<string, BatchSize>()
+
+  of(logType: string, configured: number, frozen: readonly Position[]): BatchSize {
+    const size = this.#sizes.get(logType) ?? new BatchSize(configured, frozen)
+    this.#sizes.set(logType, size)
+    return size
+  }
+}
+
+export function learnSize(
+  size: BatchSize,
+  { to, events }: Pick<Batch, 'to' | 'events'>,
+  outcome: Outcome,
+  durationMs: number,
+): void {
+  if (outcome.kind === 'accepted') size.accepted(events.length, durationMs)
+  else if (outcome.kind === 'retry' && outcome.reason.code === 'timeout') {
+    size.timedOut(to, events.length, durationMs)
+  } else if (outcome.kind === 'rejected' && outcome.reason.status === 413) size.tooLarge(events.length)
 }

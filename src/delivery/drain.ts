@@ -13,6 +13,7 @@ import type { Position } from '../sources/position.ts'
 import { attempt } from './attempt.ts'
 import type { DeliveredAhead } from './backlog.ts'
 import type { Batch } from './batch.ts'
+import { learnSize } from './batch-size.ts'
 import type { Condition } from './condition.ts'
 import type { CursorWriter } from './cursor-writer.ts'
 import { Flights, type Landing } from './flights.ts'
@@ -240,7 +241,7 @@ export class Drain {
       const outcome = onePerRequest ? eachAlone(answer, batch) : answer
       const landed = { outcome, durationMs: clock.monotonic() - started }
       this.#notBefore = clock.monotonic() + this.#destination.delivery.interBatchDelayMs
-      learnSize(stream, batch, landed)
+      learnSize(stream.size, batch, outcome, landed.durationMs)
       return landed
     } catch (error) {
       return { error }
@@ -248,12 +249,4 @@ export class Drain {
       clearTimeout(slow)
     }
   }
-}
-
-function learnSize({ size }: Stream, batch: Batch, { outcome, durationMs }: Landed): void {
-  const { to, events } = batch
-  if (outcome.kind === 'accepted') size.accepted(events.length, durationMs)
-  else if (outcome.kind === 'retry' && outcome.reason.code === 'timeout') {
-    size.timedOut(to, events.length, durationMs)
-  } else if (outcome.kind === 'rejected' && outcome.reason.status === 413) size.tooLarge(events.length)
 }

@@ -96,6 +96,12 @@ export function notItsOwn(logType: string): string {
   return `The destination does not get the log type ${logType} (any more).`
 }
 
+export function expired(maxBacklogAgeMs: number, error: string): string {
+  const minutes = Math.round(maxBacklogAgeMs / 60_000)
+  const span = minutes >= 1 ? `${minutes} min` : `${maxBacklogAgeMs} ms`
+  return `The destination failed for its whole maxBacklogAgeMs (${span}): ${error}`
+}
+
 /** Which rows a replay sends of a range, beside those that its positions name. */
 export function scopeOf(
   replay: Pick<Replay, 'kind' | 'since' | 'until'>,

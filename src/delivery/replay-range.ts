@@ -9,6 +9,7 @@
 import type { Outcome } from '../../providers/provider.ts'
 import { comparePositions, laterOf, type Position } from '../sources/position.ts'
 import type { Batch, DeadLetter } from './batch.ts'
+import { learnSize } from './batch-size.ts'
 import { remaining } from './cursor-writer.ts'
 import { type Failure, Halving, searchOptions } from './halving.ts'
 import type { Seat } from './lanes.ts'
@@ -32,6 +33,8 @@ export interface RangeDeps {
   /** Failures of the replay in a row. */
   failures(): number
   send(batch: Batch): Promise<Outcome>
+  /** Milliseconds. */
+  monotonic(): number
   move(move: RangeMove): Promise<void>
   onSettled(settled: { accepted: number; deadLetters: readonly DeadLetter[] }): void
 }
@@ -67,12 +70,12 @@ export class RangeWork {
   /** Sends one batch, at most. */
   async step(seat: Seat, signal: AbortSignal): Promise<Step> {
     const piece = this.#search?.next
-    if (this.#search && piece) return this.#take(this.#search, await this.#deps.send(piece), seat, signal)
+    if (this.#search && piece) return this.#take(this.#search, await this.#send(piece), seat, signal)
     const [batch] = await this.#stream.next(1, seat, signal)
     if (!batch) return this.#finish()
     await this.#freeze(batch)
     this.#open = [batch]
-    const outcome = batch.events.length === 0 ? accepted : await this.#deps.send(batch)
+    const outcome = batch.events.length === 0 ? accepted : await this.#send(batch)
     if (outcome.kind === 'accepted') {
       await this.#move(settlementOf(batch, []), [])
       return { kind: 'next' }
@@ -101,6 +104,15 @@ export class RangeWork {
     if (wrong) return { kind: 'failed', setback: { kind: 'rejected', reason: wrong } }
     if (!search.next) this.#search = undefined
     return { kind: 'next' }
+  }
+
+  async #send(batch: Batch): Promise<Outcome> {
+    const { size } = this.#stream
+    const started = this.#deps.monotonic()
+    size.attempted(batch.to)
+    const outcome = await this.#deps.send(batch)
+    learnSize(size, batch, outcome, this.#deps.monotonic() - started)
+    return outcome
   }
 
   /** An error on the way forgets what was found out: it is found out again. */

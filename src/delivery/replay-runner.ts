@@ -16,6 +16,7 @@ import type { Reader } from '../sources/reader.ts'
 import type { SourceDefinition } from '../sources/source.ts'
 import { attempt } from './attempt.ts'
 import type { Batch } from './batch.ts'
+import type { BatchSizes } from './batch-size.ts'
 import { decide, type Health } from './decide.ts'
 import { eachAlone } from './halving.ts'
 import type { Lanes, Seat } from './lanes.ts'
@@ -23,6 +24,7 @@ import { type RateLimit, smoothBatchSize } from './rate-limit.ts'
 import { DeadLetterReader } from './replay-dead-letters.ts'
 import type { ReplayFacts, Standing } from './replay-facts.ts'
 import {
+  expired,
   notItsOwn,
   notReadable,
   type Plan,
@@ -75,6 +77,8 @@ export class ReplayRunner {
   readonly destination: Destination
   readonly #deps: ReplayRunnerDeps
   readonly #reporter: ReplayReporter
+  /** Learnt over stints. */
+  readonly #sizes: BatchSizes
   readonly #stopping = new AbortController()
   readonly #aborting = new AbortController()
   #sender: Sender | undefined
@@ -86,10 +90,17 @@ export class ReplayRunner {
   #sent = 0
   #running: Promise<void> | undefined
 
-  constructor(replay: Replay, destination: Destination, reporter: ReplayReporter, deps: ReplayRunnerDeps) {
+  constructor(
+    replay: Replay,
+    destination: Destination,
+    reporter: ReplayReporter,
+    sizes: BatchSizes,
+    deps: ReplayRunnerDeps,
+  ) {
     this.replay = replay
     this.destination = destination
     this.#reporter = reporter
+    this.#sizes = sizes
     this.#deps = deps
     this.#health = healthOf(replay)
   }
@@ -197,6 +208,7 @@ export class ReplayRunner {
       refusedBefore: !isTable,
       failures: () => this.#health.consecutiveFailures,
       send: (batch) => this.#send(batch),
+      monotonic: () => this.#deps.clock.monotonic(),
       move: (move) => this.#write(() => this.#deps.store.move(move)),
       onSettled: ({ accepted, deadLetters }) => {
         if (accepted > 0) this.#health = { ...this.#health, ...well }
@@ -307,7 +319,8 @@ export class ReplayRunner {
 
   #openStream(range: ReplayRange, standing: Standing, reader: Reader): Stream<StreamSource> {
     const { configured, delivery, id, orgId } = this.destination
-    const { clock, facts } = this.#deps
+    const { limits, framing, encode } = configured
+    const { facts } = this.#deps
     const { logType, position, frozen, divided, life, to } = range
     const isTable = this.replay.kind !== 'dead_letters'
     const { start } = scopeOf(this.replay, orgId, range.from, standing.cursor)
@@ -316,22 +329,17 @@ export class ReplayRunner {
       deadLetters: (...of: Parameters<ReplayFacts['deadLetters']>) =>
         this.#write(() => facts.deadLetters(...of)),
     }
+    const batchSize = smoothBatchSize(delivery.batchSize, delivery, framing.onePerRequest === true)
     const rows = isTable ? reader : new DeadLetterReader(letters, reader, id, range)
     return new Stream<StreamSource>({
       cursor: { life, position, frozen, ...(start && { start }), ...(divided && { divided }) },
       orgId,
       ...(stamped && { stamped }),
       source: { reader: this.#guarded(range, rows, reader), horizon: to, oldest: undefined },
-      rules: {
-        destinationId: id,
-        logType,
-        limits: configured.limits,
-        framing: configured.framing,
-        batchSize: smoothBatchSize(delivery.batchSize, delivery, configured.framing.onePerRequest === true),
-        replayId: String(this.replay.id),
-      },
-      encode: configured.encode,
-      now: () => clock.now(),
+      rules: { destinationId: id, logType, limits, framing, batchSize, replayId: String(this.replay.id) },
+      size: this.#sizes.of(logType, batchSize, frozen),
+      encode,
+      now: () => this.#deps.clock.now(),
       // Rows that went before the replay began are none of its losses.
       oldestBefore: () => null,
     })
@@ -378,12 +386,6 @@ const tookTooLong =
 
 /** After an accepted batch. */
 const well = { consecutiveFailures: 0, firstFailedAt: undefined, nextAttemptAt: undefined }
-
-export function expired(maxBacklogAgeMs: number, error: string): string {
-  const minutes = Math.round(maxBacklogAgeMs / 60_000)
-  const span = minutes >= 1 ? `${minutes} min` : `${maxBacklogAgeMs} ms`
-  return `The destination failed for its whole maxBacklogAgeMs (${span}): ${error}`
-}
 
 function healthOf(replay: Replay): Health {
   return {

@@ -13,8 +13,10 @@ import { isTransient } from '../db/availability.ts'
 import type { Destination } from '../destinations/destination.ts'
 import { LeaseLostError, SourceError } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
+import { BatchSizes } from './batch-size.ts'
+import { expired } from './replay-plan.ts'
 import { ReplayReporter } from './replay-reporter.ts'
-import { expired, ReplayRunner, type ReplayRunnerDeps } from './replay-runner.ts'
+import { ReplayRunner, type ReplayRunnerDeps } from './replay-runner.ts'
 import type { Replay } from './replay-store.ts'
 
 export interface ReplaysDeps extends ReplayRunnerDeps {
@@ -42,6 +44,8 @@ export class Replays {
   /** By replay; kept over stints, so that a failure that repeats is said once. */
   readonly #reporters = new Map<number, ReplayReporter>()
   readonly #notBefore = new Map<number, number>()
+  /** By replay, for the settings that they were learnt under. */
+  readonly #sizes = new Map<number, { readonly revision: string; readonly sizes: BatchSizes }>()
   readonly #bell = new Bell()
   #stopping = false
 
@@ -74,6 +78,7 @@ export class Replays {
     )
     for (const id of this.#reporters.keys()) if (!ids.has(id)) await this.#report(id)
     for (const id of this.#notBefore.keys()) if (!ids.has(id)) this.#notBefore.delete(id)
+    for (const id of this.#sizes.keys()) if (!ids.has(id)) this.#sizes.delete(id)
     for (const replay of active) {
       const hasStint = this.#stints.has(replay.destinationId)
       if (hasStint || !under.has(replay.id)) await this.#look(replay, signal)
@@ -109,7 +114,13 @@ export class Replays {
     const { log, clock } = this.#deps
     const reporter = this.#reporters.get(replay.id) ?? new ReplayReporter(log, clock, replay, destination)
     this.#reporters.set(replay.id, reporter)
-    const runner = new ReplayRunner(replay, destination, reporter, this.#deps)
+    const runner = new ReplayRunner(
+      replay,
+      destination,
+      reporter,
+      this.#sizesOf(replay, destination),
+      this.#deps,
+    )
     const done = runner
       .run()
       .catch((error) => this.#failed(replay, destination, error))
@@ -119,6 +130,14 @@ export class Replays {
         this.#bell.ring()
       })
     this.#stints.set(replay.destinationId, { runner, done })
+  }
+
+  #sizesOf({ id }: Replay, { revision }: Destination): BatchSizes {
+    const known = this.#sizes.get(id)
+    if (known?.revision === revision) return known.sizes
+    const sizes = new BatchSizes()
+    this.#sizes.set(id, { revision, sizes })
+    return sizes
   }
 
   /** It has ended by somebody else's hand: what is on its way is broken off. */

@@ -25,6 +25,8 @@ export interface StreamOptions<Source extends StreamSource = SourceView> {
   readonly stamped?: Stamped
   readonly source: Source
   readonly rules: CutRules
+  /** What an earlier stream has learnt. */
+  readonly size?: BatchSize
   readonly encode: (event: AuditEvent, now: number) => string
   /** The table's first row when the destination was last known to be at work; see `Deletions`. */
   readonly oldestBefore: () => Oldest
@@ -84,7 +86,7 @@ export class Stream<Source extends StreamSource = SourceView> {
   constructor(options: StreamOptions<Source>) {
     this.#options = options
     this.logType = options.rules.logType
-    this.size = new BatchSize(options.rules.batchSize, options.cursor.frozen)
+    this.size = options.size ?? new BatchSize(options.rules.batchSize, options.cursor.frozen)
     this.#position = options.cursor.position
     this.#frozen = options.cursor.frozen
     this.#divided = options.cursor.divided

@@ -87,6 +87,7 @@ async function play({ count, batchSize, refusedBefore, answer, kills }: Game) {
       destinationId: 1,
       refusedBefore,
       failures: () => 0,
+      monotonic: () => 0,
       send: (batch) =>
         guarded(() => {
           // I4: its end is stored before it is sent.
