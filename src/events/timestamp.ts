@@ -88,8 +88,9 @@ export function stampedSince(type: string, reference: string, instant: string): 
     return `(${bigintRanges(epoch)
       .map((each) => each(reference))
       .join(' OR ')})`
-  // The largest integer has ten digits.
-  if (type === 'smallint' || type === 'integer') return `${reference} >= (SELECT ceil(${epoch})::bigint)`
+  // The largest integer has ten digits. An infinity is no bigint.
+  if (type === 'smallint' || type === 'integer')
+    return `${reference} >= (SELECT ceil(greatest(least(${epoch}, 1e18), -1e18))::bigint)`
   // A float's text is exact here, its cast to numeric is not.
   const value = type === 'numeric' ? reference : `${reference}::text::numeric`
   const factors = units.map(({ digits, power }) =>

@@ -96,6 +96,22 @@ describe('the first row at or after an instant is found in', () => {
     expect(await reader.before('2023-11-14T22:13:22.000001Z')).toBeUndefined()
   })
 
+  test.each([
+    'smallint',
+    'integer',
+    'bigint',
+    'numeric',
+    'double precision',
+    'date',
+    'timestamp',
+    'timestamptz',
+  ])('%s, where the instant is an infinity', async (type) => {
+    const isNumber = !/date|timestamp/.test(type)
+    const { reader } = await tableOf(type, isNumber ? '(17)' : `('2023-11-14')`)
+    expect(await reader.before('-infinity')).toBe('0')
+    expect(await reader.before('infinity')).toBeUndefined()
+  })
+
   test('dates', async () => {
     const { reader } = await tableOf('date', `('2023-11-14'), ('2023-11-15')`)
     expect(await reader.before('2023-11-14T00:00:00Z')).toBe('0')
