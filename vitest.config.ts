@@ -14,6 +14,11 @@ function project(
 
 /** Nothing in them outlives a test, so a worker need not be made anew, with all it imports, for each file. */
 const shared = { isolate: false }
+/**
+ * JSON.parse of V8 13.6 takes one key for another where a text that it read before had that in the same place
+ * ('\\"' for '"}'): what is compared with it, for random keys, begins each time with nothing read.
+ */
+const parsing = ['test/unit/events/**/*.test.ts', 'test/unit/providers/**/*.test.ts']
 const withPostgres = { globalSetup: ['test/support/global-setup.ts'] }
 
 /** They measure time: beside other daemons they would measure those. */
@@ -24,7 +29,8 @@ export default defineConfig({
     // The tests share the machine with a PostgreSQL and the daemons they start; two cores are the least.
     maxWorkers: 2,
     projects: [
-      project('unit', { ...shared, testTimeout: 10_000 }),
+      project('unit', { ...shared, exclude: parsing, testTimeout: 10_000 }),
+      project('unit-parsing', { include: parsing, testTimeout: 10_000 }),
       project('conformance', { ...shared, testTimeout: 30_000 }),
       project('integration', { ...withPostgres, testTimeout: 60_000, hookTimeout: 60_000 }),
       project('e2e', {
