@@ -31,8 +31,7 @@ export function settlementOf(batch: Batch, refused: readonly RefusedEvent[]): Se
   return {
     to: batch.to,
     skipped: batch.skipped,
-    // Refusals first: a batch's own may be other rows with the id of a refused one.
-    deadLetters: [...refusals, ...batch.deadLetters],
+    deadLetters: [...batch.deadLetters, ...refusals],
     accepted: batch.events.length - refusals.length,
   }
 }

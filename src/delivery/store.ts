@@ -120,15 +120,13 @@ export class DeliveryStore {
   async move(move: CursorMove): Promise<void> {
     const { destinationId, logType, life, from, to } = move
     const frozen = arrayLiteral(move.frozen)
-    // One record an event: its refusal comes before other rows that have its id.
-    const events = Map.groupBy(move.deadLetters, ({ eventId }) => eventId)
     const ledger = JSON.stringify({
       skipped: move.skipped.map(({ from, to, count, reason }) => ({ from, to, count, reason })),
-      dead: [...events.values()].flatMap(([first]) =>
-        first === undefined
-          ? []
-          : { event_id: first.eventId, status: first.status, reason: `${first.code}: ${first.message}` },
-      ),
+      dead: move.deadLetters.map(({ eventId, code, status, message }) => ({
+        event_id: eventId,
+        status,
+        reason: `${code}: ${message}`,
+      })),
     })
     const dead = move.deadLetters.length
     const skipped = move.skipped.reduce((sum, { count }) => sum + (count ?? 0), 0)
@@ -155,7 +153,7 @@ export class DeliveryStore {
         FROM ledger, jsonb_to_recordset(entries->'skipped') AS s("from" text, "to" text, count bigint, reason text)
       ), dead AS (
         INSERT INTO spillway.dead_letters (destination_id, log_type, event_id, provider, status, reason)
-        SELECT ${destinationId}::bigint, ${logType}::text, d.event_id,
+        SELECT DISTINCT ON (d.event_id) ${destinationId}::bigint, ${logType}::text, d.event_id,
                (SELECT type FROM spillway.destinations WHERE id = ${destinationId}::bigint), d.status, d.reason
         FROM ledger, jsonb_to_recordset(entries->'dead') AS d(event_id text, status int, reason text)
         -- An event that was refused, before what says that it was sent in the stead of another row.
