@@ -79,7 +79,7 @@ it('waits, and says so once, while the server has no connection left', { timeout
   const known = daemon.lines.length
   await write(100)
   const delivered = receiver.requests.length
-  await sql`SELECT pg_sleep(3)`
+  await sql`SELECT pg_sleep(5)`
   expect(await sql`SELECT FROM pg_stat_activity WHERE application_name LIKE 'spillway%'`).toEqual([])
   const state = ({ event, database }: LogLine) => /^database[.]/.test(event) && database === 'state'
   expect(daemon.lines.slice(known).filter(state)).toEqual([])
@@ -91,6 +91,7 @@ it('waits, and says so once, while the server has no connection left', { timeout
   expect(await daemon.stop()).toBe(0)
   expect(await account(sql, receiver.requests, null)).toMatchObject(nothingWrong)
   expect(receiver.requests.length).toBeGreaterThan(delivered)
+  expect(said.length).toBeLessThanOrEqual(4)
   for (const database of ['state', 'source']) expect(repeatedly(daemon.lines, database)).toEqual([])
 })
 

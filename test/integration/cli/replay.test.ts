@@ -259,8 +259,10 @@ describe('a replay that was asked for', () => {
   test('waits without a daemon, and the command says so; Ctrl-C leaves it waiting', async () => {
     await sql`DELETE FROM spillway.replays`
     const abort = new AbortController()
-    setTimeout(() => abort.abort(), 4_500)
-    const ran = await spillway(['replay', 'acme', '--dead-letters'], { env, signal: abort.signal })
+    const onStderr = (text: string) => {
+      if (text.includes('It waits until one does')) abort.abort()
+    }
+    const ran = await spillway(['replay', 'acme', '--dead-letters'], { env, signal: abort.signal, onStderr })
     expect(ran.code).toBe(1)
     expect(ran.stderr).toContain('none runs on this database. It waits until one does')
     expect(ran.stderr).toMatch(/Replay (\d+) goes on without you: .*`spillway replay cancel \1` ends it\./)

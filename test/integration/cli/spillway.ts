@@ -16,11 +16,13 @@ export interface RunOptions {
   readonly signal?: AbortSignal
   /** Columns of the terminal; without it stdout is a pipe. */
   readonly columns?: number
+  /** Hears what is on stderr so far, whenever there is more. */
+  readonly onStderr?: (text: string) => void
 }
 
 export async function spillway(args: readonly string[], options: RunOptions): Promise<Ran> {
   const stdout = collector(options.columns)
-  const stderr = collector(undefined)
+  const stderr = collector(undefined, options.onStderr)
   const code = await runProgram(args, {
     env: options.env,
     stdout: stdout.stream,
@@ -32,11 +34,12 @@ export async function spillway(args: readonly string[], options: RunOptions): Pr
   return { code, stdout: stdout.text(), stderr: stderr.text() }
 }
 
-function collector(columns: number | undefined) {
+function collector(columns: number | undefined, onText: (text: string) => void = () => {}) {
   const chunks: string[] = []
   const stream = new Writable({
     write(chunk: Buffer, _, done) {
       chunks.push(chunk.toString())
+      onText(chunks.join(''))
       done()
     },
   })
