@@ -91,6 +91,8 @@ CREATE TABLE spillway.replays (
   last_error_at timestamptz,
   CHECK (kind <> 'range' OR (log_type IS NOT NULL AND from_position IS NOT NULL AND to_position IS NOT NULL)),
   CHECK (kind <> 'since' OR since IS NOT NULL),
+  -- A part of a skipped range must not pass for the whole of it.
+  CHECK (kind = 'since' OR (since IS NULL AND until IS NULL)),
   CHECK (kind <> 'skipped' OR skipped_id IS NOT NULL)
 );
 --> statement-breakpoint

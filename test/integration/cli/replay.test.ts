@@ -255,6 +255,11 @@ describe('is refused', () => {
   })
 })
 
+test('only a replay by time has a time, or a part of a skipped range would count as the whole', async () => {
+  const row = { destination_id: acme, kind: 'skipped', skipped_id: 1, since: '2026-01-01T00:00:00Z' }
+  await expect(sql`INSERT INTO spillway.replays ${sql(row)}`).rejects.toThrow('violates check constraint')
+})
+
 describe('a replay that was asked for', () => {
   test('waits without a daemon, and the command says so; Ctrl-C leaves it waiting', async () => {
     await sql`DELETE FROM spillway.replays`
