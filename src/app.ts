@@ -1,22 +1,20 @@
 /**
  * The composition root: what is built from what, started and stopped in which order.
  *
- *   start: HTTP side → database → migrations → leadership → service
- *   stop:  service (what is on its way may arrive) → leadership → HTTP side → database
+ *   start: HTTP side → database → migrations → service
+ *   stop:  service (what is on its way may arrive) → HTTP side → database
  *
- * A daemon that does not lead stands by. One that loses the leadership stops everything that writes, and
- * stands by again.
+ * A service whose connections do not fit the way to the database any more is replaced by another one.
  */
 import { destinationTypes } from '../providers/index.ts'
 import { within } from './clock.ts'
-import { Leadership } from './cluster/leadership.ts'
 import type { Config } from './config.ts'
 import { Availability } from './db/availability.ts'
 import { type Database, openDatabase } from './db/database.ts'
 import { migrate } from './db/migrate.ts'
 import { Route } from './db/pooler.ts'
 import { type Readiness, type RunningHttpServer, startHttpServer } from './http/server.ts'
-import { Service, type ServiceOptions } from './service.ts'
+import { Service } from './service.ts'
 import type { Log } from './telemetry/log.ts'
 
 export { destinationTypes }
@@ -31,11 +29,9 @@ export class Daemon {
   readonly #stopping = new AbortController()
   #database: Database | undefined
   #http: RunningHttpServer | undefined
-  #leadership: Leadership | undefined
   #service: Service | undefined
-  #standby = false
   #starting: Promise<void> = Promise.resolve()
-  #terms: Promise<void> = Promise.resolve()
+  #serving: Promise<void> = Promise.resolve()
   #startedAt = 0
 
   constructor(config: Config, log: Log) {
@@ -53,7 +49,7 @@ export class Daemon {
     return this.#database?.url
   }
 
-  /** Resolves when the daemon serves or stands by. Rejects when it cannot start, or is stopped meanwhile. */
+  /** Resolves when the database is ready. Rejects when the daemon cannot start, or is stopped meanwhile. */
   start(): Promise<void> {
     this.#starting = this.#start()
     return this.#starting
@@ -82,15 +78,14 @@ export class Daemon {
       applied,
       postgres_version: postgresVersion,
     })
-    this.#leadership = new Leadership({ url, route, log: this.#log, availability: this.#availability })
-    this.#terms = this.#serveTerms(this.#leadership, url, route)
+    this.#serving = this.#serve(url, route)
     // `run` hands the error on; until somebody asks, it must not count as unhandled.
-    this.#terms.catch(() => {})
+    this.#serving.catch(() => {})
   }
 
   /** Rejects when the daemon cannot go on. */
   async run(): Promise<void> {
-    await this.#terms
+    await this.#serving
   }
 
   /** Lets what is on its way arrive, and closes everything. */
@@ -101,73 +96,63 @@ export class Daemon {
     // A database that does not answer may keep them waiting for ever.
     await within(
       this.#config.requestTimeoutMs + stopMarginMs,
-      Promise.allSettled([this.#starting, this.#terms]),
+      Promise.allSettled([this.#starting, this.#serving]),
     )
-    await this.#leadership?.release()
     await this.#http?.close()
     await this.#database?.close()
     this.#log.emit('daemon.stopped', { duration_ms: Math.round(performance.now() - began) })
     await this.#log.flush()
   }
 
-  async #serveTerms(leadership: Leadership, url: string, route: Route): Promise<void> {
+  async #serve(url: string, route: Route): Promise<void> {
     const stopping = this.#stopping.signal
-    while (!stopping.aborted) {
-      this.#standby = true
-      let pooled: boolean
-      try {
-        await leadership.acquire(stopping)
-        pooled = await this.#availability.retry(() => route.pooled(), stopping)
-      } catch (error) {
-        if (stopping.aborted) return
-        throw error
+    try {
+      while (!stopping.aborted) {
+        const pooled = await this.#availability.retry(() => route.pooled(), stopping)
+        await this.#serveOnce(url, route, pooled)
       }
-      this.#standby = false
-      await this.#serveTerm(leadership, { databaseUrl: url, route, pooled })
+    } catch (error) {
+      if (!stopping.aborted) throw error
     }
   }
 
-  async #serveTerm(
-    leadership: Leadership,
-    database: Pick<ServiceOptions, 'databaseUrl' | 'route' | 'pooled'>,
-  ): Promise<void> {
-    const term = new AbortController()
-    const endTerm = () => term.abort()
-    this.#stopping.signal.addEventListener('abort', endTerm, { once: true })
+  async #serveOnce(databaseUrl: string, route: Route, pooled: boolean): Promise<void> {
+    const stopping = this.#stopping.signal
     const service = new Service({
-      ...database,
+      databaseUrl,
+      route,
+      pooled,
       config: this.#config,
       types: destinationTypes,
       log: this.#log,
       availability: this.#availability,
     })
+    const stopped = Promise.withResolvers<void>()
+    const onAbort = () => stopped.resolve()
+    stopping.addEventListener('abort', onAbort, { once: true })
     try {
-      const serving = service.start().then(() => {
-        this.#service = service
-        this.#log.emit('daemon.started', {
-          sources: service.sources,
-          destinations: service.destinations,
-          http: this.#http?.url,
-          duration_ms: Math.round(performance.now() - this.#startedAt),
-        })
-        return service.run()
-      })
-      const ended = new Promise<void>((resolve) => {
-        term.signal.addEventListener('abort', () => resolve(), { once: true })
-      })
-      await Promise.race([serving, leadership.watch(term.signal), ended])
+      await Promise.race([this.#run(service), stopped.promise])
     } finally {
-      this.#stopping.signal.removeEventListener('abort', endTerm)
-      term.abort()
+      stopping.removeEventListener('abort', onAbort)
       this.#service = undefined
-      // Without the leadership somebody else may send already: nothing more may arrive from here.
-      await service.stop(this.#stopping.signal.aborted ? this.#config.requestTimeoutMs : 0)
+      await service.stop(this.#config.requestTimeoutMs)
     }
+  }
+
+  async #run(service: Service): Promise<void> {
+    await service.start()
+    this.#service = service
+    this.#log.emit('daemon.started', {
+      sources: service.sources,
+      destinations: service.destinations,
+      http: this.#http?.url,
+      duration_ms: Math.round(performance.now() - this.#startedAt),
+    })
+    await service.run()
   }
 
   #readiness(): Readiness {
     if (this.#stopping.signal.aborted) return { ready: false, problems: ['stopping'] }
-    if (this.#standby) return { ready: true, problems: [] }
     const problems = this.#service?.problems ?? ['starting']
     return { ready: problems.length === 0, problems }
   }

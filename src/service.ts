@@ -1,9 +1,15 @@
 /**
- * One term of leadership: the sources, the registry and the forwarders, wired to each other. Started when
- * this daemon leads and stopped, for good, when it no longer does.
+ * The work: the sources, the registry, this replica's leases and the forwarders of what they cover, wired to each other.
+ *
+ *   stop: what is under way for each shard → its lease, so that another replica goes on → the rest
  */
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
 import type { DestinationType } from '../providers/provider.ts'
-import { within } from './clock.ts'
+import { systemClock, within } from './clock.ts'
+import { LeaseConnection } from './cluster/lease-connection.ts'
+import { LeaseStore } from './cluster/lease-store.ts'
+import { Leases } from './cluster/leases.ts'
 import type { Config } from './config.ts'
 import { Availability, isTransient } from './db/availability.ts'
 import { connectState, type SourceSql, type Sql } from './db/client.ts'
@@ -11,12 +17,12 @@ import { Route } from './db/pooler.ts'
 import { openSource } from './db/source.ts'
 import { DueScan } from './delivery/due-scan.ts'
 import { Fleet } from './delivery/fleet.ts'
+import { FleetStore } from './delivery/fleet-store.ts'
 import { LagMeter } from './delivery/lag.ts'
 import { Lanes } from './delivery/lanes.ts'
 import { ReplayFacts } from './delivery/replay-facts.ts'
-import { ReplayStore } from './delivery/replay-store.ts'
+import { ReplayQueue } from './delivery/replay-store.ts'
 import { Replays } from './delivery/replays.ts'
-import { DeliveryStore } from './delivery/store.ts'
 import { deliveryDefaults } from './destinations/delivery-settings.ts'
 import type { DestinationRules } from './destinations/destination.ts'
 import { DatabaseClock, Registry, type RegistryChanges } from './destinations/registry.ts'
@@ -31,13 +37,13 @@ import type { Trace } from './sources/rewind.ts'
 import type { SourceDefinition } from './sources/source.ts'
 import { SourceSet } from './sources/source-set.ts'
 import type { Log } from './telemetry/log.ts'
+import { version } from './version.ts'
 
 export interface ServiceOptions {
   readonly config: Config
   readonly databaseUrl: string
   /** To that database. */
   readonly route: Route
-  /** Through a pooler, for this term. */
   readonly pooled: boolean
   readonly types: readonly DestinationType[]
   readonly log: Log
@@ -65,10 +71,17 @@ const replayLaneSizes = {
 const closeSeconds = 1
 /** For the last writes after the grace time. */
 const settleMs = 1_000
+/** Longer than a lease, for whoever takes over to have looked. */
+const lookBackMarginMs = 5_000
+/** A renewal that is not answered by then is sent again on another connection. */
+const longestLeaseAnswerMs = 5_000
 
 export class Service {
   readonly #options: ServiceOptions
+  /** Aborts when no new work shall be begun. */
   readonly #stopping = new AbortController()
+  /** Aborts when the leases need not be renewed any more. */
+  readonly #closing = new AbortController()
   readonly #types: ReadonlyMap<string, DestinationType>
   readonly #vault: Vault
   readonly #sql: Sql
@@ -83,6 +96,9 @@ export class Service {
   readonly #registry: Registry
   readonly #scan: DueScan
   readonly #lag: LagMeter
+  readonly #leaseConnection: LeaseConnection
+  readonly #leases: Leases
+  readonly #rerouted = Promise.withResolvers<void>()
   #floors = new Floors(new Map())
   #loops: Promise<unknown> = Promise.resolve()
 
@@ -113,6 +129,7 @@ export class Service {
       availability: this.#sourceAvailability,
       log,
       pollIntervalMs: config.pollIntervalMs,
+      lookBackMs: config.leaseMs + lookBackMarginMs,
       diagnosis: new DatabaseDiagnosis(this.#sourceSql),
       recall: (definition) =>
         availability.retry(() => this.#horizons.recall(definition), this.#stopping.signal),
@@ -131,7 +148,7 @@ export class Service {
       mayListen: async () => !(await sourceRoute.pooled()),
       onHint: (logType) => this.#sources.hint(logType),
     })
-    const delivery = new DeliveryStore(this.#sql)
+    const fleetStore = new FleetStore(this.#sql)
     const lanes = new Lanes(laneSizes)
     const shared = {
       availability,
@@ -146,17 +163,19 @@ export class Service {
     }
     this.#fleet = new Fleet({
       ...shared,
-      store: delivery,
+      store: fleetStore,
       lanes,
+      lease: (shard) => this.#leases.of(shard),
       rules: () => this.#rules(),
       floors: () => this.#floors.current,
       requestScan: () => this.#scan.request(),
     })
     this.#replays = new Replays({
       ...shared,
-      store: new ReplayStore(this.#sql),
+      queue: new ReplayQueue(this.#sql),
+      fleet: fleetStore,
+      leases: () => this.#leases.serving,
       facts: new ReplayFacts(this.#sql),
-      delivery,
       lanes: new Lanes(replayLaneSizes),
       liveContended: () => lanes.contended,
       destination: (id) => this.#fleet.destination(id),
@@ -174,11 +193,36 @@ export class Service {
     this.#lag = new LagMeter({
       destinations: () => this.#fleet.forwarders,
       unserved: () => this.#fleet.unserved,
-      save: (lags) => delivery.saveLags(lags),
+      save: (lags) => fleetStore.saveLags(lags, this.#leases.serving),
       clock,
       availability,
       sourceAvailability: this.#sourceAvailability,
       log,
+    })
+    const id = randomUUID()
+    this.#leaseConnection = new LeaseConnection({
+      url: databaseUrl,
+      route,
+      pooled,
+      answerWithinMs: Math.min(longestLeaseAnswerMs, config.leaseMs / 3),
+      onRerouted: () => this.#rerouted.resolve(),
+    })
+    this.#leases = new Leases({
+      id,
+      store: new LeaseStore(
+        (statement) => this.#leaseConnection.run(statement),
+        { id, host: hostname(), version },
+        config.leaseMs,
+      ),
+      leaseMs: config.leaseMs,
+      graceMs: config.requestTimeoutMs,
+      clock: systemClock,
+      log,
+      availability,
+      onTaken: (shards) => this.#fleet.take(shards),
+      onLeave: async (shard, graceMs) => {
+        await Promise.all([this.#fleet.leave(shard, graceMs), this.#replays.leave(shard, graceMs)])
+      },
     })
     this.#registry = new Registry({
       sql: this.#sql,
@@ -203,6 +247,7 @@ export class Service {
     return [
       ...(availability.down ? ['state database unavailable'] : []),
       ...(this.#sourceAvailability.down ? ['source database unavailable'] : []),
+      ...this.#leases.problems,
     ]
   }
 
@@ -214,7 +259,9 @@ export class Service {
     await availability.retry(() => this.#horizons.saveSeparateSource(separate), signal)
     this.#floors = new Floors(await availability.retry(() => this.#horizons.floors(), signal))
     await this.#registry.poll(signal)
+    await this.#leases.start(signal)
     this.#loops = Promise.all([
+      this.#leases.run(this.#closing.signal),
       this.#registry.run(signal),
       this.#scan.run(signal),
       this.#lag.run(signal),
@@ -223,32 +270,42 @@ export class Service {
     ])
   }
 
-  /** Rejects when a loop fails for a reason that waiting does not mend. */
+  /**
+   * Rejects when a loop fails for a reason that waiting does not mend. Resolves when the way to the database has changed,
+   * so that the connections have to be made anew.
+   */
   async run(): Promise<void> {
-    await this.#loops
+    await Promise.race([this.#loops, this.#rerouted.promise])
   }
 
   /**
-   * What is on its way has `graceMs` to arrive; after that it stays frozen for the next term. A database that
-   * does not answer, or a lock that is not given, holds it up a little, not longer.
+   * What is on its way has `graceMs` to arrive; after that it stays frozen for whoever takes over. A database that does not
+   * answer, or a lock that is not given, holds it up a little, not longer.
    */
   async stop(graceMs: number): Promise<void> {
     this.#stopping.abort()
-    const work = Promise.allSettled([this.#loops, this.#stopFleet(graceMs)])
-    await within(graceMs + settleMs, work)
+    await within(graceMs + settleMs, this.#leave(graceMs))
+    this.#closing.abort()
+    const rest = Promise.allSettled([
+      this.#loops,
+      this.#fleet.stop(0),
+      this.#replays.stop(0),
+      this.#sources.stop(),
+    ])
+    await within(settleMs, rest)
     await this.#http.close()
     await Promise.all([
+      this.#leaseConnection.close(),
       this.#sql.end({ timeout: closeSeconds }),
       this.#sourceSql.end({ timeout: closeSeconds }),
     ])
-    await within(settleMs, work)
+    await within(settleMs, rest)
   }
 
-  async #stopFleet(graceMs: number): Promise<void> {
-    await Promise.all([this.#fleet.stop(graceMs), this.#replays.stop(graceMs)])
+  async #leave(graceMs: number): Promise<void> {
     // A table that is locked must not hold the stop up.
     await within(settleMs, this.#scan.finish())
-    await Promise.allSettled([this.#fleet.leaveCursors(), this.#sources.stop()])
+    await this.#leases.leave(graceMs)
   }
 
   async #apply({ sources, upserted, removed }: RegistryChanges): Promise<void> {

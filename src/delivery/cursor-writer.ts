@@ -2,9 +2,11 @@
 import type { Availability } from '../db/availability.ts'
 import { comparePositions, laterOf, type Position } from '../sources/position.ts'
 import type { Batch } from './batch.ts'
+import type { Divided } from './cursor.ts'
+import { retryHeld } from './lease.ts'
 import type { Reporter } from './reporter.ts'
 import type { Settlement } from './settlement.ts'
-import type { DeliveryStore, Divided } from './store.ts'
+import type { DeliveryStore } from './store.ts'
 import type { Stream } from './stream.ts'
 
 export interface CursorWriterDeps {
@@ -72,9 +74,13 @@ export class CursorWriter {
     this.#deps.reporter.deadLettered(stream.logType, settlement?.deadLetters ?? [])
   }
 
-  /** For other writes about the destination; `work` must bear being run again. */
+  /**
+   * For other writes about the destination; `work` must bear being run again. Rejects with `LeaseLostError` once the
+   * lease is not held any more.
+   */
   retry<T>(work: () => Promise<T>): Promise<T> {
-    return this.#deps.availability.retry(work, this.#signal)
+    const { availability, store } = this.#deps
+    return retryHeld(availability, store.lease, work, this.#signal)
   }
 }
 

@@ -55,6 +55,8 @@ export class Drain {
   readonly #acceptedAhead = new Map<string, DeliveredAhead>()
   /** By log type, the end of a batch of which every event was refused when it was last tried. */
   readonly #whollyRefused = new Map<string, Position>()
+  /** When the requests under way were begun. */
+  readonly #begun = new Set<{ readonly at: number }>()
   #notBefore = 0
 
   constructor(destination: Destination, deps: DrainDeps) {
@@ -65,6 +67,11 @@ export class Drain {
   /** Until the next batch may go out: the pause between batches, and the destination's rate. */
   get waitMs(): number {
     return Math.max(this.#notBefore - this.#deps.clock.monotonic(), this.#deps.rate.waitMs)
+  }
+
+  get underWayMs(): number {
+    const now = this.#deps.clock.monotonic()
+    return Math.max(0, ...[...this.#begun].map(({ at }) => now - at))
   }
 
   /**
@@ -232,6 +239,8 @@ export class Drain {
     if (this.#acceptedAhead.delete(batch.id)) return { ...settled, isOld: true }
     const { clock, condition, rate, sender, aborting } = this.#deps
     const started = clock.monotonic()
+    const begun = { at: started }
+    this.#begun.add(begun)
     const slow = setTimeout(() => seat.stepAside(), slowAfterMs)
     stream.size.attempted(batch.to)
     try {
@@ -247,6 +256,7 @@ export class Drain {
       return { error }
     } finally {
       clearTimeout(slow)
+      this.#begun.delete(begun)
     }
   }
 }

@@ -1,45 +1,29 @@
 /**
- * All destinations and their forwarders. A row becomes a forwarder, or `invalid` with every bad field
- * named; an edit stops the old forwarder before the new one reads the cursors, so that no settled batch is
+ * All destinations, and the forwarders of those whose lease is held here. A row becomes a forwarder, or `invalid` with
+ * every bad field named; an edit stops the old forwarder before the new one reads the cursors, so that no settled batch is
  * lost or repeated. Work on one destination is done in the order of its changes and holds up no other.
+ *
+ * A lease is taken by loading what is stored and opening forwarders (`take`), and given up by ending them (`leave`).
  */
-import { DestinationConfigError, type HttpClient } from '../../providers/provider.ts'
-import { type Clock, sleep } from '../clock.ts'
-import type { Availability } from '../db/availability.ts'
-import {
-  type Destination,
-  type DestinationRow,
-  type DestinationRules,
-  parseDestination,
-} from '../destinations/destination.ts'
+import { DestinationConfigError } from '../../providers/provider.ts'
+import { sleep } from '../clock.ts'
+import { type Destination, type DestinationRules, parseDestination } from '../destinations/destination.ts'
+import type { RegisteredRow } from '../destinations/registry.ts'
 import { LeaseLostError } from '../errors.ts'
 import type { Floor } from '../sources/floors.ts'
-import type { NewRows, Oldest } from '../sources/reader.ts'
-import type { Log } from '../telemetry/log.ts'
-import { type Health, healthy } from './decide.ts'
-import { Forwarder } from './forwarder.ts'
-import type { Lanes } from './lanes.ts'
-import { RateLimit, smoothBatchSize } from './rate-limit.ts'
-import { Reporter } from './reporter.ts'
-import { findStart } from './start.ts'
-import type { Cursor, DeliveryStore, DestinationState } from './store.ts'
-import { Stream } from './stream.ts'
-import type { SourceView } from './stream-source.ts'
+import type { NewRows } from '../sources/reader.ts'
+import { changedColumns, describe } from './destination-row.ts'
+import type { DestinationState, IdleMove } from './fleet-store.ts'
+import type { Forwarder } from './forwarder.ts'
+import type { Lease } from './lease.ts'
+import { Opening, type OpeningDeps } from './opening.ts'
+import type { RateLimit } from './rate-limit.ts'
 
-export interface FleetDeps {
-  readonly store: DeliveryStore
-  readonly availability: Availability
-  readonly sourceAvailability: Availability
-  readonly lanes: Lanes
-  readonly clock: Clock
-  readonly log: Log
-  readonly http: HttpClient
-  readonly requestTimeoutMs: number
-  readonly backoffScheduleMs: readonly number[]
-  readonly random: () => number
+export interface FleetDeps extends OpeningDeps {
+  /** The lease of a shard, while its destinations are delivered to from here. */
+  lease(shard: number): Lease | undefined
   /** What rows are judged against, at this moment. */
   rules(): DestinationRules
-  source(logType: string): SourceView
   /** Where "now" begins for rows that are taken up at this moment, by log type. */
   floors(): ReadonlyMap<string, Floor>
   /** Many destinations started at once: find out together which of them have something to send. */
@@ -47,16 +31,18 @@ export interface FleetDeps {
 }
 
 interface Member {
-  row: DestinationRow
+  row: RegisteredRow
   /** Of when the row came, or was last edited. */
   floors: ReadonlyMap<string, Floor>
   forwarder?: Forwarder
-  /** It had a forwarder in this run. */
-  started?: true
+  /** Under which it had a forwarder last. */
+  startedUnder?: Lease
   /** What was last said of an invalid row, so that it is said once. */
   problem?: string
   /** Changes are worked off one after the other. */
   work: Promise<void>
+  /** How many of them are not done. */
+  changes: number
 }
 
 /** A batch that is on its way when its destination is edited has this long to arrive. */
@@ -65,14 +51,20 @@ const loadChunk = 1_000
 /** Up to this many, each destination looks for its rows itself when it starts. */
 const fewDestinations = 20
 const pauseAfterLossMs = 1_000
+/** A request that has taken longer already may take long: the others of its shard go on while it is waited for. */
+const slowAfterMs = 250
+/** At least this long the others then have for what they have under way. */
+const shortestGraceMs = 1_000
 
 export class Fleet {
   readonly #deps: FleetDeps
+  readonly #opening: Opening
   readonly #members = new Map<number, Member>()
   readonly #stopping = new AbortController()
 
   constructor(deps: FleetDeps) {
     this.#deps = deps
+    this.#opening = new Opening(deps)
   }
 
   get size(): number {
@@ -84,10 +76,10 @@ export class Fleet {
     return [...this.#members.values()].flatMap(({ forwarder }) => forwarder ?? [])
   }
 
-  /** Destinations that are disabled or invalid. */
+  /** Destinations that are ours and are disabled or invalid. */
   get unserved(): number[] {
     return [...this.#members].flatMap(([id, { row, problem }]) =>
-      !row.enabled || problem !== undefined ? [id] : [],
+      this.#isOurs(row) && (!row.enabled || problem !== undefined) ? [id] : [],
     )
   }
 
@@ -102,7 +94,7 @@ export class Fleet {
   }
 
   /** New and edited rows. Resolves when all have been judged; each starts as soon as it can, on its own. */
-  async apply(rows: readonly DestinationRow[]): Promise<void> {
+  async apply(rows: readonly RegisteredRow[]): Promise<void> {
     const fresh: Member[] = []
     const floors = this.#deps.floors()
     for (const row of rows) {
@@ -110,14 +102,36 @@ export class Fleet {
       if (member) {
         this.#edit(member, row, floors)
       } else {
-        const added: Member = { row, floors, work: Promise.resolve() }
+        const added: Member = { row, floors, work: Promise.resolve(), changes: 0 }
         this.#members.set(row.id, added)
         fresh.push(added)
       }
     }
-    for (let index = 0; index < fresh.length; index += loadChunk) {
-      await this.#startAll(fresh.slice(index, index + loadChunk), true)
-    }
+    await this.#startTogether(fresh)
+  }
+
+  /** The leases of these shards are held from now on. Resolves when their destinations have been judged. */
+  async take(shards: ReadonlySet<number>): Promise<void> {
+    const taken = [...this.#members.values()].filter(({ row }) => shards.has(row.shard))
+    const isBusy = ({ changes }: Member) => changes > 0
+    for (const member of taken.filter(isBusy)) this.#then(member, () => this.#restart(member))
+    await this.#startTogether(taken.filter((member) => !isBusy(member)))
+  }
+
+  /**
+   * Ends the forwarders of a shard whose lease is given up, or has ended: the caller tells no lease for it any more.
+   * What is on its way has `graceMs` to arrive. Destinations that are slow to answer are ended first, and the
+   * others go on until then. Resolves when nothing is under way and everything is written down.
+   */
+  async leave(shard: number, graceMs: number): Promise<void> {
+    const left = [...this.#members.values()].filter(({ row }) => row.shard === shard)
+    const deadline = performance.now() + graceMs
+    const isSlow = ({ forwarder }: Member) => (forwarder?.underWayMs ?? 0) > slowAfterMs
+    const slow = graceMs > 0 ? left.filter(isSlow) : []
+    const moves = await Promise.all(slow.map((member) => this.#end(member, graceMs)))
+    const leftMs = graceMs > 0 ? Math.max(deadline - performance.now(), shortestGraceMs) : 0
+    moves.push(...(await Promise.all(left.map((member) => this.#end(member, leftMs)))))
+    await this.#retry(() => this.#deps.store.advance(moves.flat()))
   }
 
   async remove(ids: readonly number[]): Promise<void> {
@@ -127,7 +141,7 @@ export class Fleet {
       this.#members.delete(id)
       this.#then(member, async () => {
         await this.#halt(member)
-        this.#deps.log.emit('destination.removed', describe(member.row))
+        if (this.#isOurs(member.row)) this.#deps.log.emit('destination.removed', describe(member.row))
       })
     }
   }
@@ -189,13 +203,18 @@ export class Fleet {
     }
   }
 
-  #edit(member: Member, row: DestinationRow, floors: ReadonlyMap<string, Floor>): void {
+  #isOurs({ shard }: RegisteredRow): boolean {
+    return this.#deps.lease(shard) !== undefined
+  }
+
+  #edit(member: Member, row: RegisteredRow, floors: ReadonlyMap<string, Floor>): void {
     this.#then(member, async () => {
       const before = member.row
       member.row = row
       member.floors = floors
       await this.#restart(member)
       const { log } = this.#deps
+      if (!this.#isOurs(row)) return
       if (before.enabled && !row.enabled) log.emit('destination.disabled', describe(row))
       else if (!before.enabled && row.enabled) log.emit('destination.enabled', describe(row))
       else if (member.forwarder) {
@@ -209,29 +228,60 @@ export class Fleet {
     if (this.#members.get(member.row.id) === member) await this.#startAll([member], false)
   }
 
+  /** Beside each other, a chunk at a time; further changes of each wait for its own. */
+  async #startTogether(members: readonly Member[]): Promise<void> {
+    for (let index = 0; index < members.length; index += loadChunk) {
+      const chunk = members.slice(index, index + loadChunk)
+      const starting = this.#startAll(chunk, true)
+      const started = starting.catch(() => {})
+      for (const member of chunk) this.#then(member, () => started)
+      await starting
+    }
+  }
+
+  async #end(member: Member, graceMs: number): Promise<IdleMove[]> {
+    let moves: IdleMove[] = []
+    // Not only when its turn comes.
+    const stopped = member.forwarder?.stop(graceMs)
+    this.#then(member, async () => {
+      moves = await this.#close(member, graceMs)
+      delete member.startedUnder
+    })
+    await Promise.all([stopped, member.work])
+    return moves
+  }
+
   async #halt(member: Member): Promise<void> {
+    const moves = await this.#close(member, editGraceMs)
+    await this.#retry(() => this.#deps.store.advance(moves))
+  }
+
+  /** Ends the forwarder; returns how far its cursors can go without an event. */
+  async #close(member: Member, graceMs: number): Promise<IdleMove[]> {
     const { forwarder } = member
     delete member.forwarder
-    await forwarder?.stop(editGraceMs)
-    const moves = forwarder?.idleMoves ?? []
-    if (moves.length > 0) await this.#retry(() => this.#deps.store.advance(moves))
+    await forwarder?.stop(graceMs)
+    return forwarder?.idleMoves ?? []
   }
 
   /** Judges rows and loads what is stored of them together; each is then started on its own. */
   async #startAll(members: readonly Member[], added: boolean): Promise<void> {
-    const usable: { member: Member; destination: Destination }[] = []
+    const usable: { member: Member; destination: Destination; lease: Lease }[] = []
     for (const member of members) {
-      const destination = member.row.enabled ? await this.#judge(member) : undefined
-      if (destination) usable.push({ member, destination })
+      const lease = this.#deps.lease(member.row.shard)
+      if (!lease || !member.row.enabled) continue
+      const destination = await this.#judge(member, lease)
+      if (destination) usable.push({ member, destination, lease })
     }
     if (usable.length === 0 || this.#stopping.signal.aborted) return
     const ids = usable.map(({ destination }) => destination.id)
     const states = await this.#retry(() => this.#deps.store.load(ids))
     const few = usable.length <= fewDestinations
-    for (const { member, destination } of usable) {
+    for (const { member, destination, lease } of usable) {
       // Without a state the row was deleted in the meantime; the next poll says so.
       const state = states.get(destination.id)
-      if (!state || this.#stopping.signal.aborted) continue
+      const isOver = this.#stopping.signal.aborted || this.#deps.lease(member.row.shard) !== lease
+      if (!state || isOver) continue
       if (added) {
         this.#deps.log.emit('destination.added', {
           ...describe(member.row),
@@ -239,14 +289,14 @@ export class Fleet {
           start_from: member.row.startFrom,
         })
       }
-      this.#start(member, destination, state)
-      if (few) member.forwarder?.wakeAll()
+      const forwarder = this.#start(member, destination, state, lease)
+      if (few) forwarder.wakeAll()
     }
     if (!few) this.#deps.requestScan()
   }
 
   /** Undefined when the row cannot be used; that is written down and said once. */
-  async #judge(member: Member): Promise<Destination | undefined> {
+  async #judge(member: Member, lease: Lease): Promise<Destination | undefined> {
     const { row } = member
     try {
       const destination = parseDestination(row, this.#deps.rules())
@@ -255,7 +305,8 @@ export class Fleet {
     } catch (thrown) {
       const error = asConfigError(thrown)
       if (error !== thrown) this.#deps.log.emit('destination.error', { ...describe(row), error: thrown })
-      await this.#retry(() => this.#deps.store.markInvalid(row.id, row.revision, error.message))
+      const store = this.#deps.store.under(lease)
+      await this.#retry(() => store.markInvalid(row.id, row.revision, error.message))
       if (member.problem !== error.message) {
         member.problem = error.message
         this.#deps.log.emit('destination.invalid', {
@@ -267,68 +318,28 @@ export class Fleet {
     }
   }
 
-  #start(member: Member, destination: Destination, state: DestinationState): void {
-    const { clock, http, log, requestTimeoutMs } = this.#deps
-    const sender = destination.configured.open({ http, now: clock.now.bind(clock), requestTimeoutMs })
-    const forwarder = new Forwarder(destination, usableHealth(state.health), sender, {
-      ...this.#deps,
-      reporter: new Reporter(log, clock, destination),
-      rate: new RateLimit(destination.delivery, clock),
-      onLost: () => this.#lost(member, forwarder),
-    })
+  #start(member: Member, destination: Destination, state: DestinationState, lease: Lease): Forwarder {
+    const again = member.startedUnder === lease
+    const onLost = () => this.#lost(member, forwarder)
+    const forwarder = this.#opening.open(destination, state, { lease, again, onLost })
     member.forwarder = forwarder
-    // What an earlier stream of this run has seen is in the cursor: see `idleMoves`.
-    const takesOver = member.started === true
-    member.started = true
-    const oldestBefore = (source: SourceView) => () => (takesOver ? undefined : source.oldestAtStart)
+    member.startedUnder = lease
     for (const logType of destination.logTypes) {
-      const cursor = state.cursors.get(logType)
-      if (cursor) this.#openStream(forwarder, logType, cursor, oldestBefore(this.#deps.source(logType)))
       // Finding the start of a cursor may take its time, or wait for the source: nobody else's.
-      else this.#then(member, () => this.#openMissing(member, forwarder, logType))
+      if (!state.cursors.has(logType)) this.#then(member, () => this.#openMissing(member, forwarder, logType))
     }
-    if (state.invalid)
-      this.#then(member, () => this.#retry(() => this.#deps.store.markUsable(destination.id)))
+    if (state.invalid) this.#then(member, () => this.#retry(() => forwarder.store.markUsable(destination.id)))
     forwarder.start()
+    return forwarder
   }
 
-  /** A cursor that the database could not start is started here, once the source can be read. */
   async #openMissing(member: Member, forwarder: Forwarder, logType: string): Promise<void> {
-    const { reader, horizon, life } = this.#deps.source(logType)
+    const isOpen = forwarder.streams.some((stream) => stream.logType === logType)
+    if (member.forwarder !== forwarder || isOpen) return
     const floor = member.floors.get(logType)
-    const open = forwarder.streams.some((stream) => stream.logType === logType)
-    if (member.forwarder !== forwarder || open || !reader || horizon === undefined) return
-    const { destination } = forwarder
-    const position = await this.#deps.sourceAvailability.retry(
-      () => findStart(destination, reader, horizon, floor?.life === life ? floor : undefined),
-      this.#stopping.signal,
-    )
-    const cursor = await this.#retry(() => this.#deps.store.seed(destination.id, logType, position))
-    const { oldest } = this.#deps.source(logType)
-    this.#openStream(forwarder, logType, cursor, () => oldest)
-    forwarder.wake(logType)
-  }
-
-  #openStream(forwarder: Forwarder, logType: string, cursor: Cursor, oldestBefore: () => Oldest): void {
-    const source = this.#deps.source(logType)
-    const { configured, delivery, id, orgId } = forwarder.destination
-    forwarder.open(
-      new Stream({
-        cursor,
-        orgId,
-        source,
-        rules: {
-          destinationId: id,
-          logType,
-          limits: configured.limits,
-          framing: configured.framing,
-          batchSize: smoothBatchSize(delivery.batchSize, delivery, configured.framing.onePerRequest === true),
-        },
-        encode: configured.encode,
-        now: () => this.#deps.clock.now(),
-        oldestBefore,
-      }),
-    )
+    if (await this.#opening.openMissing(forwarder, logType, floor, this.#stopping.signal)) {
+      forwarder.wake(logType)
+    }
   }
 
   /** Somebody else moved the cursor: begin anew from what is stored, unless the row is gone by then. */
@@ -340,6 +351,7 @@ export class Fleet {
   }
 
   #then(member: Member, work: () => Promise<void>): void {
+    member.changes += 1
     member.work = member.work
       .then(async () => {
         if (!this.#stopping.signal.aborted) await work()
@@ -348,6 +360,9 @@ export class Fleet {
         // Deleted while it was being worked on; the next poll says so.
         if (this.#stopping.signal.aborted || error instanceof LeaseLostError) return
         this.#deps.log.emit('destination.error', { ...describe(member.row), error })
+      })
+      .finally(() => {
+        member.changes -= 1
       })
   }
 
@@ -362,31 +377,4 @@ function asConfigError(error: unknown): DestinationConfigError {
   return new DestinationConfigError([
     { field: 'destination', problem: 'cannot be read; the log has the error (destination.error)' },
   ])
-}
-
-function usableHealth(health: Health): Health {
-  return health.status === 'disabled' ? { ...healthy, firstFailedAt: health.firstFailedAt } : health
-}
-
-function describe(row: DestinationRow) {
-  return { destination_id: row.id, name: row.name, type: row.type, org: row.orgId }
-}
-
-const columnNames = {
-  orgId: 'org_id',
-  name: 'name',
-  type: 'type',
-  config: 'config',
-  logTypes: 'log_types',
-  startFrom: 'start_from',
-  filter: 'filter',
-  redaction: 'redaction',
-  delivery: 'delivery',
-} as const satisfies Partial<Record<keyof DestinationRow, string>>
-
-function changedColumns(before: DestinationRow, after: DestinationRow): string[] {
-  return Object.entries(columnNames).flatMap(([key, column]) => {
-    const field = key as keyof typeof columnNames // Object.entries forgets the keys' type
-    return JSON.stringify(before[field]) === JSON.stringify(after[field]) ? [] : [column]
-  })
 }

@@ -18,10 +18,11 @@ import { Condition } from './condition.ts'
 import { CursorWriter } from './cursor-writer.ts'
 import type { Health } from './decide.ts'
 import { Drain } from './drain.ts'
+import type { IdleMove } from './fleet-store.ts'
 import type { Lanes, Seat } from './lanes.ts'
 import type { RateLimit } from './rate-limit.ts'
 import type { Reporter } from './reporter.ts'
-import type { DeliveryStore, IdleMove } from './store.ts'
+import type { DeliveryStore } from './store.ts'
 import type { Stream } from './stream.ts'
 
 export interface ForwarderDeps {
@@ -58,6 +59,7 @@ export class Forwarder {
   readonly #backlog: Backlog
   readonly #condition: Condition
   readonly #drain: Drain
+  readonly #graceTimers: NodeJS.Timeout[] = []
   #running: Promise<void> | undefined
   #stopped: Promise<void> | undefined
 
@@ -91,6 +93,16 @@ export class Forwarder {
     return this.#deps.rate
   }
 
+  /** Writes under the lease that it delivers under. */
+  get store(): DeliveryStore {
+    return this.#deps.store
+  }
+
+  /** How long the oldest request has been under way, in milliseconds; 0 without any. */
+  get underWayMs(): number {
+    return this.#drain.underWayMs
+  }
+
   get streams(): readonly Stream[] {
     return this.#streams
   }
@@ -99,9 +111,10 @@ export class Forwarder {
   get idleMoves(): IdleMove[] {
     const isStopped = this.#stopped !== undefined
     const destinationId = this.destination.id
+    const { lease } = this.store
     return this.#streams
       .flatMap((stream) => stream.idleMove(isStopped) ?? [])
-      .map((move) => ({ ...move, destinationId }))
+      .map((move) => ({ ...move, lease, destinationId }))
   }
 
   get failing(): boolean {
@@ -143,17 +156,19 @@ export class Forwarder {
     this.#running ??= this.#run()
   }
 
+  /** What is on its way has `graceMs` to arrive, also when it was given more before. */
   stop(graceMs: number): Promise<void> {
-    this.#stopped ??= this.#stop(graceMs)
+    this.#stopped ??= this.#stop()
+    if (graceMs <= 0) this.#aborting.abort()
+    else this.#graceTimers.push(setTimeout(() => this.#aborting.abort(), graceMs).unref())
     return this.#stopped
   }
 
-  async #stop(graceMs: number): Promise<void> {
+  async #stop(): Promise<void> {
     this.#stopping.abort()
     this.#bell.ring()
-    const timer = setTimeout(() => this.#aborting.abort(), graceMs)
     await this.#running
-    clearTimeout(timer)
+    for (const timer of this.#graceTimers) clearTimeout(timer)
     this.#deps.reporter.summarise()
     await this.#sender.close()
   }

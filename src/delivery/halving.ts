@@ -16,8 +16,8 @@
 import type { Gone, Outcome, Partial, Reason, Retry, Unauthorized } from '../../providers/provider.ts'
 import { comparePositions, type Position } from '../sources/position.ts'
 import type { Batch } from './batch.ts'
+import type { Divided } from './cursor.ts'
 import { joinSettlements, type RefusedEvent, type Settlement, settlementOf } from './settlement.ts'
-import type { Divided } from './store.ts'
 
 /** An outcome that is about the destination, not about events. */
 export type Failure = Retry | Unauthorized | Gone

@@ -16,7 +16,7 @@ import { comparePositions, type Position } from '../sources/position.ts'
 import type { Reader } from '../sources/reader.ts'
 import type { Scope } from '../sources/selection.ts'
 import type { Log } from '../telemetry/log.ts'
-import type { Lag } from './store.ts'
+import type { Lag } from './fleet-store.ts'
 
 /** A stream, as far as it is asked. */
 export interface LaggingStream {

@@ -1,7 +1,7 @@
 /** What a replay is planned by: sources, cursors, skipped ranges and dead letters, as they are on record. */
 import type { Sql } from '../db/client.ts'
 import type { Position } from '../sources/position.ts'
-import { arrayLiteral, type Cursor, startMark } from './store.ts'
+import { arrayLiteral, type Cursor, startMark } from './cursor.ts'
 
 /** What is known of a log type where a replay is planned. */
 export interface Standing {

@@ -20,6 +20,7 @@ import type { BatchSizes } from './batch-size.ts'
 import { decide, type Health } from './decide.ts'
 import { eachAlone } from './halving.ts'
 import type { Lanes, Seat } from './lanes.ts'
+import { retryHeld } from './lease.ts'
 import { type RateLimit, smoothBatchSize } from './rate-limit.ts'
 import { DeadLetterReader } from './replay-dead-letters.ts'
 import type { ReplayFacts, Standing } from './replay-facts.ts'
@@ -377,7 +378,8 @@ export class ReplayRunner {
   }
 
   #write<T>(work: () => Promise<T>): Promise<T> {
-    return this.#deps.availability.retry(work, this.#aborting.signal)
+    const { availability, store } = this.#deps
+    return retryHeld(availability, store.lease, work, this.#aborting.signal)
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * What replays write down. As with cursors, every move of a range is one statement that names the position and the
+ * What replays write down, under the lease of their destination's shard. As with cursors, every move of a range is one statement that names the position and the
  * frozen ends it expects (I3, I4), together with the records of what became of the events (I5). It also names the
  * life of the source, so that no position is taken for a place in another one. No cursor is ever written here.
  */
@@ -7,15 +7,18 @@ import type { Sql } from '../db/client.ts'
 import { LeaseLostError } from '../errors.ts'
 import type { Position } from '../sources/position.ts'
 import type { DeadLetter } from './batch.ts'
+import { arrayLiteral, type Divided, epochMs, instant } from './cursor.ts'
 import type { Health } from './decide.ts'
+import { heldRow, type Lease } from './lease.ts'
 import { sendable } from './replay-facts.ts'
-import { arrayLiteral, type Divided, instant } from './store.ts'
 
 export type ReplayKind = 'range' | 'since' | 'dead_letters' | 'skipped'
 
 /** A replay that waits or runs. Instants are epoch milliseconds of the database's clock. */
 export interface Replay {
   readonly id: number
+  /** Of its destination. */
+  readonly shard: number
   readonly destinationId: number
   readonly kind: ReplayKind
   readonly logType: string | null
@@ -79,28 +82,70 @@ export interface ReplayResult {
   readonly lastError: string | null
 }
 
-export class ReplayStore {
+/** Who waits for what, over all destinations. */
+export class ReplayQueue {
   readonly #sql: Sql
 
   constructor(sql: Sql) {
     this.#sql = sql
   }
 
-  /** Of each destination the first replay that has not ended. */
-  async active(): Promise<Replay[]> {
+  under(lease: Lease): ReplayStore {
+    return new ReplayStore(this.#sql, lease)
+  }
+
+  /** Of each destination in these shards the first replay that has not ended. */
+  async active(shards: readonly number[]): Promise<Replay[]> {
     const [row] = await this.#sql<{ replays: string }[]>`
       SELECT coalesce(json_agg(json_build_object(
-        'id', r.id, 'destinationId', r.destination_id, 'kind', r.kind, 'logType', r.log_type,
+        'id', r.id, 'shard', spillway.shard_of(r.destination_id), 'destinationId', r.destination_id,
+        'kind', r.kind, 'logType', r.log_type,
         'from', r.from_position, 'to', r.to_position, 'since', r.since, 'until', r.until,
         'skippedId', r.skipped_id, 'state', r.state, 'consecutiveFailures', r.consecutive_failures,
-        'firstFailedAt', ${this.#epochMs('r.first_failed_at')}, 'nextAttemptAt', ${this.#epochMs('r.next_attempt_at')},
-        'lastError', r.last_error, 'lastErrorAt', ${this.#epochMs('r.last_error_at')}, 'expected', r.events_expected,
-        'destinationStatus', s.status, 'liveNextAttemptAt', ${this.#epochMs('s.next_attempt_at')},
+        'firstFailedAt', ${epochMs(this.#sql, 'r.first_failed_at')}, 'nextAttemptAt', ${epochMs(this.#sql, 'r.next_attempt_at')},
+        'lastError', r.last_error, 'lastErrorAt', ${epochMs(this.#sql, 'r.last_error_at')}, 'expected', r.events_expected,
+        'destinationStatus', s.status, 'liveNextAttemptAt', ${epochMs(this.#sql, 's.next_attempt_at')},
         'liveError', s.last_error) ORDER BY r.id), '[]')::text AS replays
       FROM (SELECT DISTINCT ON (destination_id) * FROM spillway.replays
-            WHERE state IN ('waiting', 'running') ORDER BY destination_id, id) r
+            WHERE state IN ('waiting', 'running')
+              AND spillway.shard_of(destination_id) = ANY (${arrayLiteral(shards.map(String))}::text::smallint[])
+            ORDER BY destination_id, id) r
       LEFT JOIN spillway.delivery_state s ON s.destination_id = r.destination_id`
     return JSON.parse(row?.replays ?? '[]') as Replay[] // built by the statement
+  }
+
+  /** Undefined when the row is gone. */
+  async result(id: number): Promise<ReplayResult | undefined> {
+    const [row] = await this.#sql<ResultRow[]>`
+      SELECT state, events_sent, events_refused, events_too_old, events_missing, last_error,
+             (extract(epoch FROM coalesce(finished_at, now()) - coalesce(started_at, now())) * 1000)::float8 AS duration_ms
+      FROM spillway.replays WHERE id = ${id}`
+    return (
+      row && {
+        state: row.state,
+        sent: Number(row.events_sent),
+        refused: Number(row.events_refused),
+        tooOld: Number(row.events_too_old),
+        missing: Number(row.events_missing),
+        durationMs: row.duration_ms,
+        lastError: row.last_error,
+      }
+    )
+  }
+}
+
+/** The writes of one destination's replays. */
+export class ReplayStore {
+  readonly #sql: Sql
+  readonly lease: Lease
+
+  constructor(sql: Sql, lease: Lease) {
+    this.#sql = sql
+    this.lease = lease
+  }
+
+  get #held() {
+    return heldRow(this.#sql, this.lease)
   }
 
   /** Stores what was planned, and begins. Safe to repeat. */
@@ -113,7 +158,7 @@ export class ReplayStore {
       WITH begun AS (
         UPDATE spillway.replays
         SET state = 'running', started_at = now(), events_expected = ${expected ?? null}::bigint, last_error = NULL
-        WHERE id = ${id} AND state = 'waiting' RETURNING id
+        FROM (${this.#held}) held WHERE id = ${id} AND state = 'waiting' RETURNING id
       )
       INSERT INTO spillway.replay_ranges (replay_id, log_type, life, from_position, to_position, position)
       SELECT begun.id, g."logType", g.life, g."from", g."to", g."from"
@@ -150,11 +195,11 @@ export class ReplayStore {
       is_duplicate: code === 'duplicate_id',
     }))
     const [row] = await this.#sql<{ moved: string }[]>`
-      WITH moved AS (
+      WITH held AS (${this.#held}), moved AS (
         UPDATE spillway.replay_ranges g
         SET position = ${to}::text, frozen = ${arrayLiteral(move.frozen)}::text::text[],
             divided_to = ${divided?.to ?? null}::text, divided_accepted = ${divided?.accepted ?? false}::boolean
-        FROM spillway.replays r, spillway.sources s
+        FROM held, spillway.replays r, spillway.sources s
         WHERE g.replay_id = ${replayId}::bigint AND g.log_type = ${logType}::text AND g.position = ${from}::text
           AND g.frozen = ${arrayLiteral(move.fromFrozen)}::text::text[] AND g.life = ${life}::text::uuid
           AND r.id = g.replay_id AND r.state = 'running' AND s.log_type = g.log_type AND s.life = g.life
@@ -195,7 +240,9 @@ export class ReplayStore {
     const there = (await this.ranges(replayId)).find((range) => range.logType === logType)
     const isThere = there?.position === to && JSON.stringify(there.frozen) === JSON.stringify(move.frozen)
     if (isThere && there.divided?.to === divided?.to && there.divided?.accepted === divided?.accepted) return
-    throw new LeaseLostError(`replay ${replayId} of ${logType} is not at ${from}, or not the same any more`)
+    throw new LeaseLostError(
+      `replay ${replayId} of ${logType} is not at ${from}, not the same any more, or its lease has ended`,
+    )
   }
 
   async saveFailure(id: number, health: Health, error: string): Promise<void> {
@@ -205,7 +252,7 @@ export class ReplayStore {
         first_failed_at = ${instant(health.firstFailedAt)}::text::timestamptz,
         next_attempt_at = ${instant(health.nextAttemptAt)}::text::timestamptz,
         last_error = ${error}, last_error_at = now()
-      WHERE id = ${id} AND state = 'running'`
+      FROM (${this.#held}) held WHERE id = ${id} AND state = 'running'`
   }
 
   /** Why it does not go on at the moment; a failure counts towards the time that it is tried for. */
@@ -213,7 +260,7 @@ export class ReplayStore {
     await this.#sql`
       UPDATE spillway.replays SET last_error = ${error}, last_error_at = now(),
         first_failed_at = CASE WHEN ${isFailure} THEN coalesce(first_failed_at, now()) ELSE first_failed_at END
-      WHERE id = ${id} AND state IN ('waiting', 'running')`
+      FROM (${this.#held}) held WHERE id = ${id} AND state IN ('waiting', 'running')`
   }
 
   /**
@@ -226,7 +273,7 @@ export class ReplayStore {
         UPDATE spillway.replays SET
           state = 'done', finished_at = now(), next_attempt_at = NULL, last_error = NULL,
           events_missing = coalesce(greatest(events_expected - events_sent - events_refused - events_too_old, 0), 0)
-        WHERE id = ${id} AND state = 'running' RETURNING kind, skipped_id, events_missing, events_too_old
+        FROM (${this.#held}) held WHERE id = ${id} AND state = 'running' RETURNING kind, skipped_id, events_missing, events_too_old
       )
       UPDATE spillway.skipped_ranges r SET replayed_at = now() FROM ended
       WHERE ended.kind = 'skipped' AND r.id = ended.skipped_id AND ended.events_missing = 0 AND ended.events_too_old = 0
@@ -237,30 +284,7 @@ export class ReplayStore {
     await this.#sql`
       UPDATE spillway.replays
       SET state = 'failed', finished_at = now(), next_attempt_at = NULL, last_error = ${error}, last_error_at = now()
-      WHERE id = ${id} AND state IN ('waiting', 'running')`
-  }
-
-  /** Undefined when the row is gone. */
-  async result(id: number): Promise<ReplayResult | undefined> {
-    const [row] = await this.#sql<ResultRow[]>`
-      SELECT state, events_sent, events_refused, events_too_old, events_missing, last_error,
-             (extract(epoch FROM coalesce(finished_at, now()) - coalesce(started_at, now())) * 1000)::float8 AS duration_ms
-      FROM spillway.replays WHERE id = ${id}`
-    return (
-      row && {
-        state: row.state,
-        sent: Number(row.events_sent),
-        refused: Number(row.events_refused),
-        tooOld: Number(row.events_too_old),
-        missing: Number(row.events_missing),
-        durationMs: row.duration_ms,
-        lastError: row.last_error,
-      }
-    )
-  }
-
-  #epochMs(column: string) {
-    return this.#sql.unsafe(`(extract(epoch FROM ${column}) * 1000)::float8`)
+      FROM (${this.#held}) held WHERE id = ${id} AND state IN ('waiting', 'running')`
   }
 }
 

@@ -5,6 +5,7 @@
  *
  *   waiting ──planned──▶ running ──▶ done | failed | cancelled
  *
+ * Looked for are the replays of destinations whose lease is held here; with the lease ends the stint.
  * A destination that is disabled or invalid keeps its replays waiting. Nothing here moves a cursor or writes a
  * destination's state (but for an endpoint that answers that it is gone).
  */
@@ -14,13 +15,20 @@ import type { Destination } from '../destinations/destination.ts'
 import { LeaseLostError, SourceError } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import { BatchSizes } from './batch-size.ts'
+import type { FleetStore } from './fleet-store.ts'
+import { type Lease, type PermittingHttp, underLease } from './lease.ts'
 import { expired } from './replay-plan.ts'
 import { ReplayReporter } from './replay-reporter.ts'
 import { ReplayRunner, type ReplayRunnerDeps } from './replay-runner.ts'
-import type { Replay } from './replay-store.ts'
+import type { Replay, ReplayQueue, ReplayStore } from './replay-store.ts'
 
-export interface ReplaysDeps extends ReplayRunnerDeps {
+export interface ReplaysDeps extends Omit<ReplayRunnerDeps, 'store' | 'delivery' | 'http'> {
   readonly log: Log
+  readonly queue: ReplayQueue
+  readonly fleet: FleetStore
+  readonly http: PermittingHttp
+  /** Of the shards that are delivered to from here. */
+  leases(): readonly Lease[]
   /** As it is delivered to at the moment; undefined while it is not. */
   destination(id: number): Destination | undefined
 }
@@ -42,7 +50,7 @@ export class Replays {
   /** By destination. */
   readonly #stints = new Map<number, Stint>()
   /** By replay; kept over stints, so that a failure that repeats is said once. */
-  readonly #reporters = new Map<number, ReplayReporter>()
+  readonly #reporters = new Map<number, { readonly shard: number; readonly reporter: ReplayReporter }>()
   readonly #notBefore = new Map<number, number>()
   /** By replay, for the settings that they were learnt under. */
   readonly #sizes = new Map<number, { readonly revision: string; readonly sizes: BatchSizes }>()
@@ -66,14 +74,27 @@ export class Replays {
     await Promise.all([...this.#stints.values()].map(({ runner }) => runner.stop(graceMs)))
   }
 
+  /** Ends the stints of a shard whose lease is given up, or has ended, as `Fleet.leave` does with the live streams. */
+  async leave(shard: number, graceMs: number): Promise<void> {
+    const stints = [...this.#stints.values()].filter(({ runner }) => runner.replay.shard === shard)
+    await Promise.all(
+      stints.map(async ({ runner, done }) => {
+        await runner.stop(graceMs)
+        await done
+      }),
+    )
+    for (const [id, { shard: own }] of this.#reporters) if (own === shard) this.#reporters.delete(id)
+  }
+
   async #poll(signal: AbortSignal): Promise<void> {
     // A stint that ends meanwhile leaves a row that is not what was read.
     const under = new Set(this.#underWay)
-    const active = await this.#deps.availability.retry(() => this.#deps.store.active(), signal)
+    const shards = this.#deps.leases().map(({ shard }) => shard)
+    const active = await this.#deps.availability.retry(() => this.#deps.queue.active(shards), signal)
     const ids = new Set(active.map(({ id }) => id))
     await Promise.all(
       [...this.#stints.values()]
-        .filter(({ runner }) => !ids.has(runner.replay.id))
+        .filter(({ runner: { replay } }) => shards.includes(replay.shard) && !ids.has(replay.id))
         .map((stint) => this.#drop(stint)),
     )
     for (const id of this.#reporters.keys()) if (!ids.has(id)) await this.#report(id)
@@ -91,6 +112,9 @@ export class Replays {
 
   async #look(replay: Replay, signal: AbortSignal): Promise<void> {
     const { clock } = this.#deps
+    const lease = this.#deps.leases().find(({ shard }) => shard === replay.shard)
+    if (!lease) return
+    const store = this.#deps.queue.under(lease)
     const destination = this.#deps.destination(replay.destinationId)
     const stint = this.#stints.get(replay.destinationId)
     const held = (replay.liveNextAttemptAt ?? 0) > clock.now()
@@ -100,27 +124,27 @@ export class Replays {
       return
     }
     // The trigger that ends replays with their destination does not see one that is requested at that moment.
-    if (!destination && replay.destinationStatus === null) return this.#orphaned(replay, signal)
+    if (!destination && replay.destinationStatus === null) return this.#orphaned(replay, store, signal)
     const error = destination ? undefined : unusable(replay)
-    if (error !== undefined) return this.#note(replay, error, false, signal)
+    if (error !== undefined) return this.#note(replay, store, error, false, signal)
     if (!destination) return
-    if (held) return this.#hold(replay, destination, signal)
+    if (held) return this.#hold(replay, store, destination, signal)
     const pausedMs = (this.#notBefore.get(replay.id) ?? 0) - clock.monotonic()
     if ((replay.nextAttemptAt ?? 0) > clock.now() || pausedMs > 0 || this.#stopping) return
-    this.#begin(replay, destination)
+    this.#begin(replay, destination, lease)
   }
 
-  #begin(replay: Replay, destination: Destination): void {
-    const { log, clock } = this.#deps
-    const reporter = this.#reporters.get(replay.id) ?? new ReplayReporter(log, clock, replay, destination)
-    this.#reporters.set(replay.id, reporter)
-    const runner = new ReplayRunner(
-      replay,
-      destination,
-      reporter,
-      this.#sizesOf(replay, destination),
-      this.#deps,
-    )
+  #begin(replay: Replay, destination: Destination, lease: Lease): void {
+    const { log, clock, queue, fleet, http } = this.#deps
+    const reporter =
+      this.#reporters.get(replay.id)?.reporter ?? new ReplayReporter(log, clock, replay, destination)
+    this.#reporters.set(replay.id, { shard: replay.shard, reporter })
+    const runner = new ReplayRunner(replay, destination, reporter, this.#sizesOf(replay, destination), {
+      ...this.#deps,
+      store: queue.under(lease),
+      delivery: fleet.under(lease),
+      http: underLease(http, lease),
+    })
     const done = runner
       .run()
       .catch((error) => this.#failed(replay, destination, error))
@@ -148,32 +172,40 @@ export class Replays {
 
   /** Whoever ended it, here is where it is said. With the database away nobody hears of it: the row has it. */
   async #report(id: number): Promise<void> {
-    const result = await this.#deps.store.result(id).catch(() => undefined)
+    const result = await this.#deps.queue.result(id).catch(() => undefined)
     const isOver = result?.state !== 'waiting' && result?.state !== 'running'
-    if (result) this.#reporters.get(id)?.ended(result)
+    if (result) this.#reporters.get(id)?.reporter.ended(result)
     if (isOver) this.#reporters.delete(id)
   }
 
-  #orphaned({ id }: Replay, signal: AbortSignal): Promise<void> {
-    const { availability, store } = this.#deps
-    return availability.retry(() => store.fail(id, 'The destination was deleted.'), signal)
+  #orphaned({ id }: Replay, store: ReplayStore, signal: AbortSignal): Promise<void> {
+    return this.#deps.availability.retry(() => store.fail(id, 'The destination was deleted.'), signal)
   }
 
   /** While the live stream backs off there is no use in trying, and the time counts. */
-  async #hold(replay: Replay, { delivery }: Destination, signal: AbortSignal): Promise<void> {
+  async #hold(
+    replay: Replay,
+    store: ReplayStore,
+    { delivery }: Destination,
+    signal: AbortSignal,
+  ): Promise<void> {
     const error = replay.liveError ?? 'The live stream backs off.'
     const failingForMs = replay.firstFailedAt === null ? 0 : this.#deps.clock.now() - replay.firstFailedAt
-    if (failingForMs < delivery.maxBacklogAgeMs) return this.#note(replay, error, true, signal)
-    const { availability, store } = this.#deps
+    if (failingForMs < delivery.maxBacklogAgeMs) return this.#note(replay, store, error, true, signal)
     const reason = expired(delivery.maxBacklogAgeMs, error)
-    await availability.retry(() => store.fail(replay.id, reason), signal)
+    await this.#deps.availability.retry(() => store.fail(replay.id, reason), signal)
     await this.#report(replay.id)
   }
 
-  async #note(replay: Replay, error: string, isFailure: boolean, signal: AbortSignal): Promise<void> {
+  async #note(
+    replay: Replay,
+    store: ReplayStore,
+    error: string,
+    isFailure: boolean,
+    signal: AbortSignal,
+  ): Promise<void> {
     if (replay.lastError === error && (!isFailure || replay.firstFailedAt !== null)) return
-    const { availability, store } = this.#deps
-    await availability.retry(() => store.note(replay.id, error, isFailure), signal)
+    await this.#deps.availability.retry(() => store.note(replay.id, error, isFailure), signal)
   }
 
   #failed(replay: Replay, { id, name, type, orgId }: Destination, error: unknown): void {

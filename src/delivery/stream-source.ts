@@ -11,8 +11,8 @@ export interface SourceView {
   readonly life: number
   /** The table's first row when it was last looked at. */
   readonly oldest: Oldest
-  /** The table's first row when the last run of the daemon looked at it; without one, at the first look. */
-  readonly oldestAtStart: Oldest
+  /** The table's first row when whoever delivered before may have looked at it last; without anybody, at the first look. */
+  readonly formerOldest: Oldest
 }
 
 /** What a stream itself needs of its source. */

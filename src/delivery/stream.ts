@@ -13,9 +13,10 @@ import type { Oldest, Page, ReadRow } from '../sources/reader.ts'
 import type { Scope, Stamped } from '../sources/selection.ts'
 import { type Batch, type CutRules, cutBatch, type Item } from './batch.ts'
 import { BatchSize } from './batch-size.ts'
+import type { Cursor, Divided } from './cursor.ts'
 import { Deletions } from './deletions.ts'
+import type { IdleMove } from './fleet-store.ts'
 import type { Seat } from './lanes.ts'
-import type { Cursor, Divided, IdleMove } from './store.ts'
 import type { SourceView, StreamSource } from './stream-source.ts'
 
 export interface StreamOptions<Source extends StreamSource = SourceView> {
@@ -168,7 +169,7 @@ export class Stream<Source extends StreamSource = SourceView> {
   }
 
   /** How far the cursor can go without an event; undefined where it stays. `isStopped`: no turn will begin. */
-  idleMove(isStopped: boolean): Omit<IdleMove, 'destinationId'> | undefined {
+  idleMove(isStopped: boolean): Omit<IdleMove, 'lease' | 'destinationId'> | undefined {
     const { life, logType, position: from, emptyTo: to } = this
     const isIdle = this.isResting || isStopped
     if (!isIdle || this.#frozen.length > 0 || from === to) return undefined

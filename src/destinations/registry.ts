@@ -9,9 +9,14 @@ import type { Sql } from '../db/client.ts'
 import { type SourceDefinition, sameDefinition } from '../sources/source.ts'
 import type { DestinationRow } from './destination.ts'
 
+export interface RegisteredRow extends DestinationRow {
+  /** Whoever holds its lease delivers to the destination. */
+  readonly shard: number
+}
+
 export interface RegistryChanges {
   /** Rows that are new or were edited, by rising id. */
-  readonly upserted: readonly DestinationRow[]
+  readonly upserted: readonly RegisteredRow[]
   readonly removed: readonly number[]
   /** All sources, enabled or not, when any of them changed. */
   readonly sources: readonly SourceDefinition[] | undefined
@@ -105,7 +110,7 @@ export class Registry {
              pg_snapshot_xmin(pg_current_snapshot())::text AS next_xid,
              (SELECT count(*) FROM spillway.destinations) AS total,
              (SELECT json_agg(json_build_object(
-                'id', d.id, 'orgId', d.org_id, 'name', d.name, 'type', d.type, 'config', d.config,
+                'id', d.id, 'shard', spillway.shard_of(d.id), 'orgId', d.org_id, 'name', d.name, 'type', d.type, 'config', d.config,
                 'logTypes', d.log_types, 'enabled', d.enabled, 'startFrom', d.start_from, 'filter', d.filter,
                 'redaction', d.redaction, 'delivery', d.delivery,
                 'createdAt', (extract(epoch FROM d.created_at) * 1000)::float8, 'revision', d.version || '/' || d.changed_xid) ORDER BY d.id)
@@ -149,6 +154,6 @@ interface PollRow {
   readonly sources: string | null
 }
 
-function parseRows(text: string | null): DestinationRow[] {
-  return JSON.parse(text ?? '[]') as DestinationRow[] // built by the poll's own statement
+function parseRows(text: string | null): RegisteredRow[] {
+  return JSON.parse(text ?? '[]') as RegisteredRow[] // built by the poll's own statement
 }

@@ -22,9 +22,12 @@ import { createConnector } from './dial.ts'
 import { IdentityPools } from './identities.ts'
 import { withinTime } from './limit.ts'
 import { Lookups } from './lookups.ts'
+import { permitting, type Refusal } from './permit.ts'
 import type { EgressProxy } from './tunnel.ts'
 
 export interface ClosableHttpClient extends HttpClient {
+  /** The same client, for one who may lose the right to send: see `permitting`. */
+  permitting(refusal: Refusal): HttpClient
   /** Breaks off what is under way (`aborted`) and closes all connections. */
   close(): Promise<void>
 }
@@ -80,14 +83,30 @@ export function createHttpClient(options: HttpClientOptions = {}): ClosableHttpC
       bodyTimeout: 0,
     })
   const pools = new IdentityPools({ open: openAgent })
+  const send = (request: HttpRequest, signal: AbortSignal, on: (agent: Agent) => Dispatcher) => {
+    const { timeoutMs } = request
+    const message = `The receiver did not answer within ${timeoutMs} ms.`
+    return withinTime({ timeoutMs, message, signal }, (limited) =>
+      pools.use(request.tls, (agent) => exchange(on(agent), request, limited)),
+    )
+  }
   return {
-    request(request, signal) {
-      const { timeoutMs } = request
-      const message = `The receiver did not answer within ${timeoutMs} ms.`
-      return withinTime({ timeoutMs, message, signal }, (limited) =>
-        pools.use(request.tls, (agent) => exchange(agent, request, limited)),
-      )
-    },
+    request: (request, signal) => send(request, signal, (agent) => agent),
+    permitting: (refusal) => ({
+      async request(request, signal) {
+        let refused = refusal()
+        if (refused) throw refused
+        const ask = permitting(() => {
+          refused = refusal()
+          return refused
+        })
+        try {
+          return await send(request, signal, (agent) => agent.compose(ask))
+        } catch (error) {
+          throw refused ?? error
+        }
+      },
+    }),
     async close() {
       closing.abort(new HttpFailure('aborted', 'The HTTP client was closed.'))
       await pools.close()
@@ -95,7 +114,7 @@ export function createHttpClient(options: HttpClientOptions = {}): ClosableHttpC
   }
 }
 
-async function exchange(agent: Agent, request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
+async function exchange(agent: Dispatcher, request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
   const { url, method, headers, body } = request
   // Configs refuse both. Whatever else becomes a URL one day must not slip them past.
   if (!/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {

@@ -9,7 +9,7 @@ interface Entry {
   readonly done: Promise<void>
 }
 
-const nothing = { reader: undefined, horizon: undefined, oldest: undefined, oldestAtStart: undefined }
+const nothing = { reader: undefined, horizon: undefined, oldest: undefined, formerOldest: undefined }
 
 export class SourceSet {
   readonly #deps: WatcherDeps
@@ -67,8 +67,8 @@ export class SourceSet {
       get oldest() {
         return find().oldest
       },
-      get oldestAtStart() {
-        return find().oldestAtStart
+      get formerOldest() {
+        return find().formerOldest
       },
     }
   }

@@ -18,6 +18,7 @@ import { SourceError, SourceRewoundError } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
 import { resolveSource } from './catalog.ts'
 import type { Diagnosis } from './diagnosis.ts'
+import { FirstRows } from './first-rows.ts'
 import { type Follower, follow, type Sight } from './follower.ts'
 import { Pace } from './pace.ts'
 import type { Position } from './position.ts'
@@ -32,6 +33,8 @@ export interface WatcherDeps {
   readonly log: Log
   readonly pollIntervalMs: number
   readonly diagnosis: Diagnosis
+  /** The first row of the table is also told as it was this long ago. */
+  readonly lookBackMs: number
   /** When to say that the horizon stands still; by default as `stallPolicy` says. */
   readonly stall?: StallPolicy
   /** How far the source was read by former runs. */
@@ -60,6 +63,7 @@ export class Watcher {
   readonly definition: SourceDefinition
   readonly #deps: WatcherDeps
   readonly #stall: StallWatch
+  readonly #firstRows: FirstRows
   /** Ends the wait between two looks. */
   readonly #bell = new Bell()
   #pace: Pace | undefined
@@ -69,7 +73,6 @@ export class Watcher {
   /** Up to where rows have been told of. */
   #told: Position | undefined
   #oldest: Oldest
-  #oldestAtStart: Oldest
   #trace: Trace | undefined
   #anchor: { readonly at: Position; readonly row: Anchor | null } | undefined
   #remembered: { readonly text: string; readonly at: number } | undefined
@@ -85,6 +88,7 @@ export class Watcher {
     this.definition = definition
     this.#deps = deps
     this.#problem = problem
+    this.#firstRows = new FirstRows(deps.lookBackMs)
     const { log, diagnosis, stall: policy = stallPolicy } = deps
     const now = () => performance.now()
     this.#stall = new StallWatch({ logType: definition.logType, log, diagnosis, policy, now })
@@ -104,9 +108,9 @@ export class Watcher {
     return this.#oldest
   }
 
-  /** The first row when the last run of the daemon looked at the table; without one, at the first look. */
-  get oldestAtStart(): Oldest {
-    return this.#oldestAtStart
+  /** The first row some time ago, or when a former run of the daemon last looked; without one, at the first look. */
+  get formerOldest(): Oldest {
+    return this.#firstRows.former
   }
 
   /** How often it was found to have gone back in time. */
@@ -231,7 +235,7 @@ export class Watcher {
     const told = this.#told
     this.#horizon = follower.position
     this.#oldest = oldest
-    if (this.#oldestAtStart === undefined) this.#oldestAtStart = oldest
+    this.#firstRows.seen(oldest, performance.now())
     if (this.#horizon === undefined) return
     if (this.#reread) {
       this.#reread = false
@@ -272,7 +276,7 @@ export class Watcher {
   /** What this run knows is newer than what it stored. */
   async #recall(): Promise<Memory> {
     const stored = await this.#deps.recall(this.definition)
-    if (this.#trace === undefined) this.#oldestAtStart = stored.trace?.oldest
+    if (this.#trace === undefined) this.#firstRows.recalled(stored.trace?.oldest)
     // A stored horizon that no cursor goes by may be of a former life of the table.
     const horizon = this.#horizon ?? (stored.cursor === undefined ? undefined : stored.horizon)
     return { cursor: stored.cursor, horizon, trace: this.#trace ?? stored.trace }

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { account, nothingWrong } from '../support/accounting.ts'
-import { spawnDaemon, startDaemon } from '../support/daemon.ts'
+import { startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled } from '../support/destinations.ts'
 import { hang, late } from '../support/receiver.ts'
 import { createScene } from '../support/scene.ts'
@@ -61,20 +61,4 @@ it('ends at once on a second signal', async () => {
   daemon.kill('SIGTERM')
   expect(await daemon.exited).toBe(143)
   expect(performance.now() - began).toBeLessThan(3_000)
-})
-
-it('stands by while another daemon leads, and takes over when that one is killed', async () => {
-  const { url, sql, receiver, write } = await createScene()
-  const leader = await startDaemon(url)
-  const standby = spawnDaemon(url)
-  await standby.logged('standby.waiting')
-  const id = await insertDestination(sql, { url: receiver.url })
-  await write(5)
-  await settled(sql, id, null)
-  leader.kill('SIGKILL')
-  await standby.logged('daemon.started')
-  await write(5)
-  await settled(sql, id, null)
-  expect(await standby.stop()).toBe(0)
-  expect(await account(sql, receiver.requests, null)).toMatchObject(nothingWrong)
 })

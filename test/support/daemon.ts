@@ -51,6 +51,8 @@ export function spawnDaemon(databaseUrl: string, env: Readonly<Record<string, st
       SPILLWAY_HTTP_PORT: '0',
       SPILLWAY_EGRESS_ALLOW: '127.0.0.0/8',
       SPILLWAY_POLL_INTERVAL_MS: '50',
+      // What a killed one leaves behind is taken over sooner than by default.
+      SPILLWAY_LEASE_MS: '2000',
       LOG_LEVEL: 'debug',
       ...env,
     },

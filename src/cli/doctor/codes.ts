@@ -61,7 +61,7 @@ export const hazards = {
   },
   'daemon.absent': {
     grades: warning,
-    meaning: 'No daemon holds the leadership: nothing is delivered.',
+    meaning: 'No replica of the daemon is alive: nothing is delivered.',
     remedy: 'Start `spillway run`.',
   },
   'privileges.state': {

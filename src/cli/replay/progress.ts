@@ -1,7 +1,7 @@
 /** Shows a replay while it runs: a line that is rewritten on a terminal, a line for each change elsewhere. */
 
 import { sleep } from '../../clock.ts'
-import { findLeader } from '../../cluster/leadership.ts'
+import { findReplicas } from '../../cluster/lease-store.ts'
 import type { Sql } from '../../db/client.ts'
 import { writeLine } from '../command.ts'
 import { formatCountOf, formatDuration } from '../format.ts'
@@ -45,7 +45,7 @@ export async function follow(
 }
 
 async function whyWaiting(sql: Sql, { id, destinationId, lastError }: ReplayRow): Promise<string[]> {
-  if ((await findLeader(sql)) === undefined) {
+  if ((await findReplicas(sql)).length === 0) {
     return [
       `No daemon has taken replay ${id} up: none runs on this database. It waits until one does (\`spillway run\`).`,
     ]

@@ -1,5 +1,12 @@
 /** The process, its database and its place among replicas. */
-import { durationMs, error, flag, instant, integer, oneOf, optional, text, texts } from './field.ts'
+import { durationMs, error, flag, integer, oneOf, optional, text, texts } from './field.ts'
+
+/** Of the shards that destinations are shared out by. */
+const leases = {
+  shards: text('Their numbers, such as `0-20, 63`'),
+  count: integer('How many they are'),
+  held: integer('How many this replica holds now'),
+}
 
 export const daemonEvents = {
   'daemon.starting': {
@@ -102,38 +109,38 @@ export const daemonEvents = {
       down_ms: durationMs('Time since `database.unavailable`'),
     },
   },
-  'standby.waiting': {
-    level: 'info',
-    message: 'Standing by: another daemon serves this database.',
-    meaning: 'Another daemon holds this database. This one takes over when that one ends.',
-    action: 'Nothing if a replica is meant; otherwise find the other daemon.',
-    fields: {
-      holder_pid: optional(integer("Server process of the holder's session, as in `pg_stat_activity`")),
-      holder_name: optional(text("The session's application name")),
-      holder_since: optional(instant('Since when it is connected')),
-    },
-  },
   'lease.acquired': {
     level: 'info',
-    message: 'Holding the lease {lease}.',
-    meaning: 'This daemon now delivers for the destinations under the lease.',
+    message: 'Holding {held} shards; new: {shards}.',
+    meaning: 'This replica now delivers for the destinations in these shards.',
     action: 'Nothing.',
     fields: {
-      lease: text('Name of the lease'),
-      epoch: optional(integer('Grows with every change of holder')),
+      ...leases,
+      replicas: integer('Replicas that were alive when it looked, this one among them'),
     },
+  },
+  'lease.released': {
+    level: 'info',
+    message: 'Gave up shards {shards}: {reason}.',
+    meaning:
+      'Everything under way for these destinations is settled, and another replica may deliver for them.',
+    action: 'Nothing.',
+    fields: { ...leases, reason: oneOf(['rebalancing', 'leaving'], 'Why') },
   },
   'lease.lost': {
     level: 'warn',
-    message: 'Lost the lease {lease}: {reason}.',
+    message: 'Lost shards {shards}: {reason}.',
     meaning:
-      'Another daemon may deliver for these destinations. This one writes no cursor of theirs any more.',
+      'Another replica may deliver for these destinations. This one sends and writes nothing for them any more. What ' +
+      'was on its way may be repeated under its batch id.',
     action:
-      'Nothing if it is rare. Often: the database is slow or the process starves, or its connections are cut.',
+      'Nothing if it is rare. Often: the database is slow or cut off, or the process starves or is paused.',
     fields: {
-      lease: text('Name of the lease'),
-      epoch: optional(integer('The epoch that has ended')),
-      reason: oneOf(['expired', 'taken_over', 'disconnected'], 'How it was lost'),
+      ...leases,
+      reason: oneOf(
+        ['expired', 'taken_over'],
+        'They were not renewed in time, or the database has another holder',
+      ),
     },
   },
 } as const

@@ -1,14 +1,19 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { cutBatch, type DeadLetter, type SkippedRange } from '../../../src/delivery/batch.ts'
+import { FleetStore } from '../../../src/delivery/fleet-store.ts'
+import type { Lease } from '../../../src/delivery/lease.ts'
 import { settlementOf } from '../../../src/delivery/settlement.ts'
-import { type CursorMove, DeliveryStore } from '../../../src/delivery/store.ts'
+import type { CursorMove, DeliveryStore } from '../../../src/delivery/store.ts'
+import { holdLeaseOf } from '../../support/leases.ts'
 import { createTestDatabase } from '../../support/postgres.ts'
 import { item, rules } from '../../unit/delivery/items.ts'
 import { makeSource, type OwnSource, stateOf } from '../schema/rows.ts'
 
 const database = await createTestDatabase()
 const { sql } = database
-const store = new DeliveryStore(sql)
+const fleet = new FleetStore(sql)
+let lease: Lease
+let store: DeliveryStore
 let source: OwnSource
 let id: number
 let life: string
@@ -16,7 +21,9 @@ let life: string
 beforeEach(async () => {
   source = await makeSource(database)
   id = await source.destination()
-  life = (await store.load([id])).get(id)?.cursors.get(source.logType)?.life ?? ''
+  lease = await holdLeaseOf(sql, id)
+  store = fleet.under(lease)
+  life = (await fleet.load([id])).get(id)?.cursors.get(source.logType)?.life ?? ''
 })
 
 const move = (changes: Partial<CursorMove>): CursorMove => ({
@@ -91,17 +98,17 @@ describe('the write that moves a cursor counts', () => {
 
 test('figures of a lag that are there already are not written again', async () => {
   const lag = { destinationId: id, events: 12, seconds: 3.5 }
-  await store.saveLags([lag])
+  await fleet.saveLags([lag], [lease])
   expect(await stateOf(sql, id)).toMatchObject({
     lag_events: '12',
     lag_seconds: 3.5,
     lag_at: expect.any(Date),
   })
   const [before] = await sql`SELECT xmin::text FROM spillway.delivery_state WHERE destination_id = ${id}`
-  await store.saveLags([lag, { destinationId: 999_999, events: 1, seconds: 1 }])
+  await fleet.saveLags([lag, { destinationId: 999_999, events: 1, seconds: 1 }], [lease])
   const [after] = await sql`SELECT xmin::text FROM spillway.delivery_state WHERE destination_id = ${id}`
   expect(after).toEqual(before)
-  await store.saveLags([{ destinationId: id, events: null, seconds: null }])
+  await fleet.saveLags([{ destinationId: id, events: null, seconds: null }], [lease])
   expect(await stateOf(sql, id)).toMatchObject({ lag_events: null, lag_seconds: null })
 })
 

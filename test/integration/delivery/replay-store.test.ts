@@ -1,21 +1,26 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { DeadLetter } from '../../../src/delivery/batch.ts'
+import { FleetStore } from '../../../src/delivery/fleet-store.ts'
+import type { Lease } from '../../../src/delivery/lease.ts'
 import { type RangeMove, ReplayStore } from '../../../src/delivery/replay-store.ts'
-import { DeliveryStore } from '../../../src/delivery/store.ts'
+import { holdLeaseOf } from '../../support/leases.ts'
 import { createTestDatabase } from '../../support/postgres.ts'
 import { insertReplay } from '../../support/replays.ts'
 import { makeSource, type OwnSource } from '../schema/rows.ts'
 
 const database = await createTestDatabase()
 const { sql } = database
-const store = new ReplayStore(sql)
-const live = new DeliveryStore(sql)
+const fleet = new FleetStore(sql)
+let lease: Lease
+let store: ReplayStore
 let source: OwnSource
 let id: number
 
 beforeEach(async () => {
   source = await makeSource(database)
   id = await source.destination()
+  lease = await holdLeaseOf(sql, id)
+  store = new ReplayStore(sql, lease)
 })
 
 async function lifeOf(): Promise<string> {
@@ -39,9 +44,9 @@ async function begun(): Promise<RangeMove> {
 
 async function liveMove(deadLetters: readonly DeadLetter[]): Promise<void> {
   const { logType } = source
-  const life = (await live.load([id])).get(id)?.cursors.get(logType)?.life ?? ''
+  const life = (await fleet.load([id])).get(id)?.cursors.get(logType)?.life ?? ''
   const nothing = { fromFrozen: [], frozen: [], divided: undefined, skipped: [], durable: false }
-  await live.move({
+  await fleet.under(lease).move({
     ...nothing,
     destinationId: id,
     logType,

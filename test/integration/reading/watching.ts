@@ -117,6 +117,7 @@ export function watch(
     availability: new Looks(lines, 'source'),
     log: lines,
     pollIntervalMs: 20,
+    lookBackMs: 0,
     diagnosis: new DatabaseDiagnosis(sql),
     recall: async () => ({ horizon: stored, cursor: undefined, trace: undefined, ...memory }),
     remember: async () => {},

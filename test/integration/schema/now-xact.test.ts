@@ -1,6 +1,6 @@
 /** A destination's start at "now" on a source of the ordering `xact`. */
 import { expect, test } from 'vitest'
-import { DeliveryStore } from '../../../src/delivery/store.ts'
+import { FleetStore } from '../../../src/delivery/fleet-store.ts'
 import { resolveSource } from '../../../src/sources/catalog.ts'
 import { Reader } from '../../../src/sources/reader.ts'
 import { createTestDatabase } from '../../support/postgres.ts'
@@ -20,7 +20,7 @@ await sql`
   VALUES (${logType}, ${relation}, 'at', 'xact', 'xact')`
 
 async function receives(destinationId: number): Promise<unknown[]> {
-  const cursor = (await new DeliveryStore(sql).load([destinationId])).get(destinationId)?.cursors.get(logType)
+  const cursor = (await new FleetStore(sql).load([destinationId])).get(destinationId)?.cursors.get(logType)
   if (!cursor) throw new Error('the destination has no cursor')
   const pool = sourcePool(database.url)
   const source = await resolveSource(

@@ -1,7 +1,7 @@
 /** What the tests of the triggers share: destinations, cursors, and a source of a test's own. */
 import { randomBytes } from 'node:crypto'
 import postgres from 'postgres'
-import { DeliveryStore } from '../../../src/delivery/store.ts'
+import { FleetStore } from '../../../src/delivery/fleet-store.ts'
 import { resolveSource } from '../../../src/sources/catalog.ts'
 import { Reader } from '../../../src/sources/reader.ts'
 import type { Scope } from '../../../src/sources/selection.ts'
@@ -62,7 +62,7 @@ export function ownSource(database: TestDatabase, logType: string, relation: str
     },
     destination: (changes, client = sql) => insertDestination(client, [logType], changes),
     async receives(destinationId) {
-      const cursor = (await new DeliveryStore(sql).load([destinationId]))
+      const cursor = (await new FleetStore(sql).load([destinationId]))
         .get(destinationId)
         ?.cursors.get(logType)
       if (!cursor) throw new Error('the destination has no cursor')

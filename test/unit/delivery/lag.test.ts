@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
+import type { Lag } from '../../../src/delivery/fleet-store.ts'
 import {
   type LaggingDestination,
   type LaggingStream,
@@ -7,7 +8,6 @@ import {
   maxProbesPerPass,
   maxWritesPerPass,
 } from '../../../src/delivery/lag.ts'
-import type { Lag } from '../../../src/delivery/store.ts'
 import type { BacklogQuestion } from '../../../src/sources/backlogs.ts'
 
 /** A table with a row at every position, stamped with it as seconds. */

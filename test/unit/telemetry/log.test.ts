@@ -57,8 +57,7 @@ describe('the log', () => {
       // @ts-expect-error: a duration is a number
       log.emit('daemon.stopped', { duration_ms: '5' })
       // @ts-expect-error: not one of the bounded reasons
-      log.emit('lease.lost', { lease: 'daemon', reason: 'because' })
-      log.emit('standby.waiting')
+      log.emit('lease.lost', { shards: '0', count: 1, held: 0, reason: 'because' })
     }
     expect(neverRun).toBeTypeOf('function')
   })

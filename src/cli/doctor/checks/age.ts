@@ -1,5 +1,5 @@
 /** Events that wait for destinations whose providers take none beyond an age. */
-import { DeliveryStore } from '../../../delivery/store.ts'
+import { FleetStore } from '../../../delivery/fleet-store.ts'
 import type { Destination } from '../../../destinations/destination.ts'
 import { comparePositions } from '../../../sources/position.ts'
 import { Reader } from '../../../sources/reader.ts'
@@ -41,7 +41,7 @@ async function oldestWaiting(
   source: FoundSource['source'],
 ): Promise<number | undefined> {
   const { logType, ordering } = source.definition
-  const cursor = (await new DeliveryStore(state.sql).load([id])).get(id)?.cursors.get(logType)
+  const cursor = (await new FleetStore(state.sql).load([id])).get(id)?.cursors.get(logType)
   if (!cursor) return undefined
   const { position, start } = cursor
   const upTo = ordering === 'id' ? '9223372036854775807' : '18446744073709551615'
