@@ -128,13 +128,14 @@ export class Leases {
   async #renew(): Promise<void> {
     const { clock, store } = this.#deps
     const began = clock.monotonic()
-    const renewed = await store.renew(!this.#isLeaving)
+    const own = await store.renew(!this.#isLeaving)
     this.#renewalBegan = began
-    const epochs = new Map(renewed.map(({ shard, epoch }) => [shard, epoch]))
+    const epochs = new Map(own.map(({ shard, epoch }) => [shard, epoch]))
     const gone = [...this.#held.values()].filter(
       (lease) => !lease.hasEnded && epochs.get(lease.shard) !== lease.epoch,
     )
     this.#lose(gone, 'taken_over')
+    const renewed = own.filter(({ isRenewed }) => isRenewed)
     for (const { shard } of renewed) this.#held.get(shard)?.renewed(began + this.#trustMs)
     this.#watchTrust()
     // Taken by a statement whose answer was lost.
