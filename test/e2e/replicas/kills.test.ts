@@ -7,7 +7,13 @@ import { expect, it } from 'vitest'
 import { variants } from '../../support/audit-table.ts'
 import { pick, seeded, seedOf } from '../../support/random.ts'
 import { ReplicaScene } from '../../support/replicas/scene.ts'
-import { type Answer, type Exchange, overlaps, repeats } from '../../support/replicas/traffic.ts'
+import {
+  type Answer,
+  describeExchange,
+  type Exchange,
+  overlaps,
+  repeats,
+} from '../../support/replicas/traffic.ts'
 
 const seed = seedOf()
 const killsMs = Number(process.env.SPILLWAY_KILLS_MS ?? 40_000)
@@ -57,13 +63,13 @@ it(`delivers what is committed over a kill every second, and repeats no more tha
   )
   expect(wrong).toEqual({})
   expect(await scene.notDelivered()).toEqual([])
-  expect(overlaps(traffic.exchanges).map(describe)).toEqual([])
+  expect(overlaps(traffic.exchanges)).toEqual([])
   expect(await watch.trespasses()).toEqual([])
   // A batch that was accepted comes again for one reason only: who sent it could not settle it any more.
   for (const [path, all] of again) {
     const causes = all.map(({ before, again }) => {
       const cause = replicas.endOfTrust(before.pid, before.beganAt, again.beganAt)
-      return cause ?? `nothing that happened to ${describe([before, again])}`
+      return cause ?? `nothing that happened to ${describeExchange(before)}, then ${describeExchange(again)}`
     })
     // One batch a destination a kill.
     expect([path, causes]).toEqual([path, causes.filter((cause) => typeof cause === 'number')])
@@ -84,10 +90,4 @@ function failing(random: () => number): (exchange: Exchange) => Answer {
     hung.add(batchId)
     return 'hang'
   }
-}
-
-function describe([before, next]: readonly [Exchange, Exchange]): string {
-  const of = ({ pid, batchId, beganAt, endedAt, status }: Exchange) =>
-    `${pid} ${batchId.slice(0, 12)} ${beganAt.toFixed(0)}-${endedAt?.toFixed(0)} ${status}`
-  return `${before.path}: ${of(before)}, then ${of(next)}`
 }

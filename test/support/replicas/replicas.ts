@@ -24,6 +24,9 @@ export interface ReplicaOptions {
 const named = new URL('./named.ts', import.meta.url).href
 const skewed = new URL('./skewed.ts', import.meta.url).href
 
+/** A receiver that shares its machine with others. */
+const readWithinMs = 1_000
+
 export class Replicas {
   /** All that were ever started. */
   readonly all: Replica[] = []
@@ -45,10 +48,9 @@ export class Replicas {
     return this.all.flatMap(({ process }) => process.lines)
   }
 
-  complaints(...except: readonly string[]): LogLine[] {
-    return this.lines.filter(
-      ({ level, event }) => level !== 'debug' && level !== 'info' && !except.includes(event),
-    )
+  /** What they said at level warn and above. */
+  get complaints(): LogLine[] {
+    return this.lines.filter(({ level }) => level !== 'debug' && level !== 'info')
   }
 
   /** Does not wait until it serves. */
@@ -97,13 +99,16 @@ export class Replicas {
     return Promise.all(this.running.map((replica) => this.stop(replica)))
   }
 
-  /** The first time between two instants that a process was ended or lost leases; undefined when it did neither. */
+  /**
+   * The first time between two instants that a process was ended or lost leases; undefined when it did neither. `from`: when a
+   * request of it was read, which may be a while after it was sent.
+   */
   endOfTrust(pid: number, from: number, to: number): number | undefined {
     const replica = this.all.find((each) => each.pid === pid)
     const losses = replica?.process.lines.filter(({ event }) => event === 'lease.lost') ?? []
     const times = losses.map(({ time }) => Date.parse(String(time)) - performance.timeOrigin)
     if (replica?.endedAt !== undefined) times.push(replica.endedAt)
-    return times.toSorted((a, b) => a - b).find((at) => at >= from && at <= to)
+    return times.toSorted((a, b) => a - b).find((at) => at >= from - readWithinMs && at <= to)
   }
 
   /** How many shards each of those that run holds, by the database. */

@@ -21,7 +21,10 @@ export interface Exchange {
 }
 
 /** How a request is answered: with a status after so long, or with none. */
-export type Answer = { readonly status: number; readonly afterMs?: number } | 'reset' | 'hang'
+export type Answer =
+  | { readonly status: number; readonly afterMs?: number; readonly closes?: boolean }
+  | 'reset'
+  | 'hang'
 
 export class Traffic {
   readonly exchanges: Exchange[] = []
@@ -58,7 +61,7 @@ export class Traffic {
       exchange.endedAt = performance.now()
       exchange.status = chosen.status
       if (chosen.status < 300) this.#note(exchange)
-      response.writeHead(chosen.status).end()
+      response.writeHead(chosen.status, chosen.closes ? { connection: 'close' } : {}).end()
     }
     if (chosen.afterMs === undefined) respond()
     else {
@@ -79,9 +82,9 @@ export class Traffic {
 /** Who closes a connection is not heard at once. */
 const closeHeardWithinMs = 50
 
-/** Requests for one destination that were under way at the same time. */
-export function overlaps(exchanges: readonly Exchange[]): [Exchange, Exchange][] {
-  const found: [Exchange, Exchange][] = []
+/** Requests for one destination that were under way at the same time, in words. */
+export function overlaps(exchanges: readonly Exchange[]): string[] {
+  const found: string[] = []
   for (const own of byPath(exchanges).values()) {
     const inOrder = own.toSorted((a, b) => a.beganAt - b.beganAt)
     for (const [index, next] of inOrder.entries()) {
@@ -89,7 +92,7 @@ export function overlaps(exchanges: readonly Exchange[]): [Exchange, Exchange][]
       if (!before) continue
       const endedAt = before.endedAt ?? Number.POSITIVE_INFINITY
       if (next.beganAt < endedAt - (before.status === undefined ? closeHeardWithinMs : 0))
-        found.push([before, next])
+        found.push(`${describeExchange(before)}, and ${describeExchange(next)}`)
     }
   }
   return found
@@ -118,4 +121,8 @@ export function repeats(
 
 function isAccepted({ status = 0 }: Exchange): boolean {
   return status >= 200 && status < 300
+}
+
+export function describeExchange({ path, pid, batchId, beganAt, endedAt, status }: Exchange): string {
+  return `${path} ${batchId.slice(0, 12)} by ${pid}, ${beganAt.toFixed(0)}-${endedAt?.toFixed(0)}: ${status}`
 }
