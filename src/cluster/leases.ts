@@ -157,6 +157,7 @@ export class Leases {
     const began = clock.monotonic()
     const acquired = await store.acquire(wanted, [...this.#held.keys()])
     if (acquired.length < wanted) await store.restoreShards()
+    else this.#wantingSince = undefined
     this.#take(acquired, began)
   }
 
