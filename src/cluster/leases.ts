@@ -150,7 +150,9 @@ export class Leases {
     if (wanted <= 0) {
       this.#wantingSince = undefined
       const excess = this.serving.slice(share)
-      if (excess.length > 0) void this.#give(excess, this.#deps.graceMs, 'rebalancing')
+      if (excess.length > 0) {
+        this.#give(excess, this.#deps.graceMs, 'rebalancing').catch((error) => this.#failed.reject(error))
+      }
       return
     }
     this.#wantingSince ??= clock.monotonic()

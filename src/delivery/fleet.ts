@@ -337,8 +337,10 @@ export class Fleet {
     const isOpen = forwarder.streams.some((stream) => stream.logType === logType)
     if (member.forwarder !== forwarder || isOpen) return
     const floor = member.floors.get(logType)
-    if (await this.#opening.openMissing(forwarder, logType, floor, this.#stopping.signal)) {
-      forwarder.wake(logType)
+    try {
+      if (await this.#opening.openMissing(forwarder, logType, floor)) forwarder.wake(logType)
+    } catch (error) {
+      if (!forwarder.stopping.aborted) throw error
     }
   }
 

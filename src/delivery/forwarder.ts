@@ -52,7 +52,6 @@ export class Forwarder {
   readonly #sender: Sender
   readonly #streams: Stream[] = []
   readonly #bell = new Bell()
-  /** Aborts when no new batch shall be started. */
   readonly #stopping = new AbortController()
   /** Aborts what is on its way. */
   readonly #aborting = new AbortController()
@@ -91,6 +90,11 @@ export class Forwarder {
 
   get rate(): RateLimit {
     return this.#deps.rate
+  }
+
+  /** Aborts when no new batch shall be started. */
+  get stopping(): AbortSignal {
+    return this.#stopping.signal
   }
 
   /** Writes under the lease that it delivers under. */

@@ -273,8 +273,8 @@ export class LagMeter {
     }
   }
 
+  /** Of those that are another replica's now, it is not known what was written last. */
   #forgetOthers(ids: readonly number[]): void {
-    if (this.#written.size <= ids.length) return
     const there = new Set(ids)
     for (const id of this.#written.keys()) if (!there.has(id)) this.#written.delete(id)
   }

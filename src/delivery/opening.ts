@@ -73,17 +73,12 @@ export class Opening {
 
   /**
    * A cursor that the database could not start is started here, once the source can be read. False when it cannot be yet.
-   * Rejects with the reason of `signal`.
+   * Rejects when the forwarder is stopped meanwhile.
    */
-  async openMissing(
-    forwarder: Forwarder,
-    logType: string,
-    floor: Floor | undefined,
-    signal: AbortSignal,
-  ): Promise<boolean> {
+  async openMissing(forwarder: Forwarder, logType: string, floor: Floor | undefined): Promise<boolean> {
     const { reader, horizon, life } = this.#deps.source(logType)
     if (!reader || horizon === undefined) return false
-    const { destination, store } = forwarder
+    const { destination, store, stopping: signal } = forwarder
     const { availability, sourceAvailability } = this.#deps
     const position = await sourceAvailability.retry(
       () => findStart(destination, reader, horizon, floor?.life === life ? floor : undefined),

@@ -34,7 +34,9 @@ export const daemonEvents = {
   'daemon.stopping': {
     level: 'info',
     message: 'Stopping: {reason}.',
-    meaning: 'No new batch is started; those under way are settled first.',
+    meaning:
+      'Batches under way are settled. No new ones are begun, but for destinations that share a shard with one that is ' +
+      'slow to answer.',
     action: 'Nothing. A second signal ends the process at once, which repeats at most the open batches.',
     fields: { reason: text('The signal, or what else asked for it') },
   },
