@@ -6,8 +6,9 @@ import type { DestinationType } from '../providers/provider.ts'
 import { within } from './clock.ts'
 import type { Config } from './config.ts'
 import { Availability, isTransient } from './db/availability.ts'
-import { connectState, type SourceSql, type Sql } from './db/client.ts'
+import type { SourceSql, Sql } from './db/client.ts'
 import { Route } from './db/pooler.ts'
+import { connectRenewingState } from './db/renewing.ts'
 import { openSource } from './db/source.ts'
 import { DueScan } from './delivery/due-scan.ts'
 import { Fleet } from './delivery/fleet.ts'
@@ -93,7 +94,7 @@ export class Service {
     this.#options = options
     this.#types = new Map(options.types.map((type) => [type.type, type]))
     this.#vault = openVault(config)
-    this.#sql = connectState(databaseUrl, {
+    this.#sql = connectRenewingState(databaseUrl, {
       applicationName: 'spillway',
       max: statePoolSize,
       pooled,
@@ -103,6 +104,7 @@ export class Service {
       sourceUrl,
       { applicationName: 'spillway reader', max: sourcePoolSize },
       sourceRoute,
+      { renewing: true },
     )
     this.#sourceAvailability = new Availability(log, 'source')
     this.#http = createHttpClient({ allow: config.egressAllow, proxy: config.egressProxy })
