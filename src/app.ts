@@ -165,10 +165,14 @@ export class Daemon {
     }
   }
 
+  /** A daemon that waits for another one's end is ready, as long as it hears of it. */
+  #standbyProblems(): string[] {
+    return this.#leadership?.standsBy ? [] : ['state database: no word about who leads']
+  }
+
   #readiness(): Readiness {
     if (this.#stopping.signal.aborted) return { ready: false, problems: ['stopping'] }
-    if (this.#standby) return { ready: true, problems: [] }
-    const problems = this.#service?.problems ?? ['starting']
+    const problems = this.#standby ? this.#standbyProblems() : (this.#service?.problems ?? ['starting'])
     return { ready: problems.length === 0, problems }
   }
 }

@@ -20,6 +20,8 @@ const askAgainMs = 500
 const heartbeatMs = 2_000
 /** A session that does not answer is as good as gone: another daemon may have the lock already. */
 const answerWithinMs = 5_000
+/** A few questions long. */
+const refusalHoldsMs = 10_000
 const leaseName = 'daemon'
 const tooSmall = "the pooler has no session left beside the lock's; it must allow two at least"
 
@@ -38,9 +40,16 @@ interface Session {
 export class Leadership {
   readonly #deps: LeadershipDeps
   #session: Session | undefined
+  /** When it was last told that another daemon leads; monotonic milliseconds. */
+  #refusedAt = Number.NEGATIVE_INFINITY
 
   constructor(deps: LeadershipDeps) {
     this.#deps = deps
+  }
+
+  /** The database says that another daemon leads, and said so just now. */
+  get standsBy(): boolean {
+    return performance.now() - this.#refusedAt < refusalHoldsMs
   }
 
   /** Resolves when this daemon leads; rejects with the signal's reason. */
@@ -48,6 +57,7 @@ export class Leadership {
     let waiting = false
     while (!(await this.#deps.availability.retry(() => this.#tryLock(), signal))) {
       // Only a line in the log: whatever goes wrong with it must not keep anybody from standing by.
+      this.#refusedAt = performance.now()
       if (!waiting) await this.#sayWaiting().catch(() => {})
       waiting = true
       await sleep(askAgainMs, signal)
@@ -91,8 +101,11 @@ export class Leadership {
   async #tryLock(): Promise<boolean> {
     const { connection, pooled } = await this.#open()
     try {
-      if (pooled) return await this.#tryLockInTransaction(connection)
-      const [row] = await connection.sql`SELECT pg_try_advisory_lock(${leadershipLock}) AS locked`
+      if (pooled) {
+        return await connection.within(answerWithinMs * 3, this.#tryLockInTransaction(connection))
+      }
+      const question = connection.sql`SELECT pg_try_advisory_lock(${leadershipLock}) AS locked`
+      const [row] = await connection.within(answerWithinMs, question)
       return row?.locked === true
     } catch (error) {
       await this.release()
@@ -138,11 +151,12 @@ export class Leadership {
   }
 
   async #sayWaiting(): Promise<void> {
-    const [holder] = await this.#sql<
+    const question = this.#sql<
       { pid: number; application_name: string | null; backend_start: Date | null }[]
     >`SELECT a.pid, a.application_name, a.backend_start FROM pg_locks l JOIN pg_stat_activity a USING (pid)
       WHERE l.locktype = 'advisory' AND l.objid = ${leadershipLock} AND l.objsubid = 1 AND l.granted
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 1`
+    const [holder] = (await this.#session?.connection.within(answerWithinMs, question)) ?? []
     this.#deps.log.emit('standby.waiting', {
       holder_pid: holder?.pid,
       // Both are hidden from a role that may not see other roles' sessions.

@@ -1,7 +1,9 @@
 /** Moves the cursors of one destination: every move is one write, tried until the database has taken it. */
 import type { Availability } from '../db/availability.ts'
+import { LeaseLostError } from '../errors.ts'
 import { comparePositions, laterOf, type Position } from '../sources/position.ts'
 import type { Batch } from './batch.ts'
+import type { Progress } from './progress.ts'
 import type { Reporter } from './reporter.ts'
 import type { Settlement } from './settlement.ts'
 import type { DeliveryStore, Divided } from './store.ts'
@@ -11,6 +13,7 @@ export interface CursorWriterDeps {
   readonly store: DeliveryStore
   readonly availability: Availability
   readonly reporter: Pick<Reporter, 'skipped' | 'deadLettered'>
+  readonly progress: Progress
 }
 
 export class CursorWriter {
@@ -74,7 +77,9 @@ export class CursorWriter {
 
   /** For other writes about the destination; `work` must bear being run again. */
   retry<T>(work: () => Promise<T>): Promise<T> {
-    return this.#deps.availability.retry(work, this.#signal)
+    const { availability, progress } = this.#deps
+    const isForeign = (error: unknown) => this.#signal.aborted || error instanceof LeaseLostError
+    return progress.track('cursor', () => availability.retry(work, this.#signal), isForeign)
   }
 }
 

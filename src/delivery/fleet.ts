@@ -19,6 +19,7 @@ import type { Log } from '../telemetry/log.ts'
 import { type Health, healthy } from './decide.ts'
 import { Forwarder } from './forwarder.ts'
 import type { Lanes } from './lanes.ts'
+import type { Progress } from './progress.ts'
 import { RateLimit, smoothBatchSize } from './rate-limit.ts'
 import { Reporter } from './reporter.ts'
 import { findStart } from './start.ts'
@@ -31,6 +32,7 @@ export interface FleetDeps {
   readonly availability: Availability
   readonly sourceAvailability: Availability
   readonly lanes: Lanes
+  readonly progress: Progress
   readonly clock: Clock
   readonly log: Log
   readonly http: HttpClient
@@ -326,6 +328,7 @@ export class Fleet {
         },
         encode: configured.encode,
         now: () => this.#deps.clock.now(),
+        progress: this.#deps.progress,
         oldestBefore,
       }),
     )

@@ -19,6 +19,7 @@ import { CursorWriter } from './cursor-writer.ts'
 import type { Health } from './decide.ts'
 import { Drain } from './drain.ts'
 import type { Lanes, Seat } from './lanes.ts'
+import type { Progress } from './progress.ts'
 import type { RateLimit } from './rate-limit.ts'
 import type { Reporter } from './reporter.ts'
 import type { DeliveryStore, IdleMove } from './store.ts'
@@ -34,6 +35,7 @@ export interface ForwarderDeps {
   readonly clock: Clock
   readonly reporter: Reporter
   readonly rate: RateLimit
+  readonly progress: Progress
   readonly backoffScheduleMs: readonly number[]
   /** In [0, 1). */
   readonly random: () => number
