@@ -3,7 +3,7 @@ import { Connection } from './connection.ts'
 import type { Suspect } from './statement-watch.ts'
 
 const answerWithinMs = 10_000
-/** Clocks are read at different moments, and a pooler may keep a statement for a moment before it passes it on. */
+/** Between the readings of the two clocks a message may have been on its way for a while. */
 const leewayMs = 5_000
 
 export interface Way {
@@ -38,16 +38,23 @@ async function unworked(connection: Connection, suspects: readonly Suspect[]): P
   return suspects.filter(({ pid }) => !busy.has(pid))
 }
 
-/** Which process has the statement nobody knows: one of the role's that has been at work for as long. */
+/**
+ * Which process has the statement nobody knows: one of the role's that is at work on the same text and did not
+ * begin before it was sent. It may have begun later: the pooler had no session left. The server keeps the beginning
+ * of a text, and no text at all where that is switched off, which fits everything.
+ */
 async function unworkedSince(
   connection: Connection,
   suspects: readonly Suspect[],
 ): Promise<readonly Suspect[]> {
-  const [row] = await connection.sql<{ busy_ms: number | null }[]>`
-    SELECT max(coalesce(extract(epoch FROM clock_timestamp() - query_start) * 1000, 'infinity'))::float8 AS busy_ms
-    FROM pg_stat_activity
-    WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
-      AND wait_event_type IS DISTINCT FROM 'Client'`
-  const busyMs = row?.busy_ms ?? 0
-  return suspects.filter(({ silentMs }) => busyMs < silentMs - leewayMs)
+  const rows = await connection.sql<{ pid: number }[]>`
+    SELECT (suspect ->> 'pid')::int AS pid FROM jsonb_array_elements(${JSON.stringify(suspects)}::text::jsonb) AS suspect
+    WHERE EXISTS (
+      SELECT FROM pg_stat_activity
+      WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+        AND wait_event_type IS DISTINCT FROM 'Client' AND starts_with(suspect ->> 'text', query)
+        AND (query_start IS NULL OR extract(epoch FROM clock_timestamp() - query_start) * 1000
+             <= (suspect ->> 'ageMs')::float8 + ${leewayMs}::float8))`
+  const busy = new Set(rows.map(({ pid }) => pid))
+  return suspects.filter(({ pid }) => !busy.has(pid))
 }

@@ -13,7 +13,9 @@ import { sleep } from '../clock.ts'
 export interface Suspect {
   /** Of the server process that the driver was told of; a pooler makes it up. */
   readonly pid: number
-  readonly silentMs: number
+  readonly text: string
+  /** Since it was sent. */
+  readonly ageMs: number
 }
 
 export interface StatementWatchOptions {
@@ -42,6 +44,7 @@ const pagePatience = 4
 interface Statement {
   readonly query: PromiseLike<unknown>
   readonly patience: number
+  readonly sentAt: number
   heardAt: number
 }
 
@@ -61,11 +64,9 @@ export class StatementWatch {
 
   /** A statement is under way. Returns what to call for each row that arrives. */
   follow(query: PromiseLike<unknown>, kind: 'statement' | 'page' = 'statement'): () => void {
-    const statement: Statement = {
-      query,
-      patience: kind === 'page' ? pagePatience : 1,
-      heardAt: this.#now(),
-    }
+    const sentAt = this.#now()
+    const patience = kind === 'page' ? pagePatience : 1
+    const statement: Statement = { query, patience, sentAt, heardAt: sentAt }
     this.#statements.add(statement)
     const end = () => this.#statements.delete(statement)
     query.then(end, end)
@@ -102,22 +103,25 @@ export class StatementWatch {
     this.#patienceMs = this.#options.patienceMs ?? defaultPatienceMs
   }
 
+  /** At most one of each connection: others that were sent on it wait behind that one. */
   #silent(): Map<Statement, Suspect> {
     const now = this.#now()
-    return new Map(
-      [...this.#statements].flatMap((each) => {
-        const silentMs = now - each.heardAt
-        const pid = pidOf(each.query)
-        // Without one it waits for a connection.
-        if (pid === undefined || silentMs < this.#patienceMs * each.patience) return []
-        return [[each, { pid, silentMs }] as const]
-      }),
-    )
+    const silent = new Map<Statement, Suspect>()
+    const connections = new Set<number>()
+    for (const each of this.#statements) {
+      const { pid, text } = sentAs(each.query)
+      // Without a process it waits for a connection.
+      if (pid === undefined || connections.has(pid)) continue
+      connections.add(pid)
+      if (now - each.heardAt < this.#patienceMs * each.patience) continue
+      silent.set(each, { pid, text, ageMs: now - each.sentAt })
+    }
+    return silent
   }
 }
 
 /** The driver notes it on each statement that it has sent, and leaves it out of its types (postgres.js 3.4.9). */
-function pidOf(query: object): number | undefined {
-  const { state } = query as { state?: { pid?: number | null } | null }
-  return state?.pid ?? undefined
+function sentAs(query: object): { pid: number | undefined; text: string } {
+  const { state, string } = query as { state?: { pid?: number | null } | null; string?: string }
+  return { pid: state?.pid ?? undefined, text: string ?? '' }
 }

@@ -10,9 +10,9 @@ type Kind = 'registry' | 'page' | 'cursor'
 
 /** A page may have to be looked for in a large table; of the others each is a matter of milliseconds. */
 const kinds = {
-  registry: { what: 'the destinations have not been read', stuckAfterMs: 15_000 },
-  page: { what: 'no page of rows has been read', stuckAfterMs: 25_000 },
-  cursor: { what: 'no cursor has been written', stuckAfterMs: 15_000 },
+  registry: { what: 'destinations: not read', stuckAfterMs: 15_000 },
+  page: { what: 'forwarders: no page of rows has been read', stuckAfterMs: 25_000 },
+  cursor: { what: 'forwarders: no cursor has been written', stuckAfterMs: 15_000 },
 } as const satisfies Record<Kind, { what: string; stuckAfterMs: number }>
 
 export class Progress {
@@ -48,7 +48,7 @@ export class Progress {
     return [...this.#kinds].flatMap(([kind, work]) => {
       const { what, stuckAfterMs } = kinds[kind]
       const stuckMs = work.stuckMs(now, stuckAfterMs)
-      return stuckMs === undefined ? [] : [`forwarders: ${what} for ${Math.floor(stuckMs / 1_000)} s`]
+      return stuckMs === undefined ? [] : [`${what} for ${Math.floor(stuckMs / 1_000)} s`]
     })
   }
 

@@ -83,13 +83,15 @@ test('spares a statement that is answered between two looks, and one of which ro
   const { query, answer } = scene.statement(7)
   scene.watch.follow(query)
   const hear = scene.watch.follow(scene.statement(8).query, 'page')
+  // Behind the one on its connection.
+  scene.watch.follow(scene.statement(7).query)
   await scene.after(400)
   expect(scene.asked).toEqual([[7, 8]])
   answer()
   hear()
   await query
   await scene.after(100)
-  expect([scene.asked, scene.losses]).toEqual([[[7, 8]], 0])
+  expect([scene.asked, scene.losses]).toEqual([[[7, 8], [7]], 0])
 })
 
 test('is more patient after each loss, so that an answer comes through a slow link in the end', async () => {
