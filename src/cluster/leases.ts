@@ -73,9 +73,9 @@ export class Leases {
   get problems(): string[] {
     const { clock, leaseMs } = this.#deps
     const now = clock.monotonic()
-    if (now - this.#workedAt > leaseMs) return ['the leases cannot be renewed']
+    if (now - this.#workedAt > leaseMs) return ['leases: they cannot be renewed']
     const isWanting = this.#wantingSince !== undefined && now - this.#wantingSince > leaseMs
-    return isWanting ? ['shards that nobody holds cannot be taken'] : []
+    return isWanting ? ['leases: shards that nobody holds cannot be taken'] : []
   }
 
   /** Resolves when the first shards are taken, if there are any to be had. Rejects when `signal` aborts meanwhile. */

@@ -163,7 +163,7 @@ test('without the database all work ends before the leases do, and begins anew w
   expect(await owners()).toEqual(new Map([[a.id, 64]]))
   expect(a.leases.problems).toEqual([])
   await until(() => a.leases.problems.length > 0)
-  expect(a.leases.problems).toEqual(['the leases cannot be renewed'])
+  expect(a.leases.problems).toEqual(['leases: they cannot be renewed'])
   a.interfere = undefined
   await until(() => a.working.size === 64)
   expect(a.leases.problems).toEqual([])
