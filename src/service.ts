@@ -7,6 +7,7 @@ import { within } from './clock.ts'
 import type { Config } from './config.ts'
 import { Availability, isTransient } from './db/availability.ts'
 import { connectState, type SourceSql, type Sql } from './db/client.ts'
+import { meterSource, meterState, PoolUsage } from './db/pool-usage.ts'
 import { Route } from './db/pooler.ts'
 import { openSource } from './db/source.ts'
 import { DueScan } from './delivery/due-scan.ts'
@@ -22,6 +23,8 @@ import type { DestinationRules } from './destinations/destination.ts'
 import { DatabaseClock, Registry, type RegistryChanges } from './destinations/registry.ts'
 import { openVault, type Vault } from './destinations/secrets.ts'
 import { type ClosableHttpClient, createHttpClient } from './egress/http-client.ts'
+import { metered } from './egress/metered-client.ts'
+import { destinationReadings, serviceReadings } from './service-readings.ts'
 import { DatabaseDiagnosis } from './sources/diagnosis.ts'
 import { Floors } from './sources/floors.ts'
 import { HorizonStore } from './sources/horizon-store.ts'
@@ -31,6 +34,7 @@ import type { Trace } from './sources/rewind.ts'
 import type { SourceDefinition } from './sources/source.ts'
 import { SourceSet } from './sources/source-set.ts'
 import type { Log } from './telemetry/log.ts'
+import type { Metrics } from './telemetry/metrics.ts'
 
 export interface ServiceOptions {
   readonly config: Config
@@ -41,6 +45,7 @@ export interface ServiceOptions {
   readonly pooled: boolean
   readonly types: readonly DestinationType[]
   readonly log: Log
+  readonly metrics: Metrics
   /** Of the database with Spillway's own tables. */
   readonly availability: Availability
 }
@@ -83,29 +88,25 @@ export class Service {
   readonly #registry: Registry
   readonly #scan: DueScan
   readonly #lag: LagMeter
+  readonly #withdraw: readonly (() => void)[]
   #floors = new Floors(new Map())
   #loops: Promise<unknown> = Promise.resolve()
 
   constructor(options: ServiceOptions) {
-    const { config, databaseUrl, route, pooled, log, availability } = options
+    const { config, databaseUrl, route, pooled, log, metrics, availability } = options
     const sourceUrl = config.sourceDatabaseUrl ?? databaseUrl
     const sourceRoute = sourceUrl === databaseUrl ? route : new Route(sourceUrl, 'source', log)
     this.#options = options
     this.#types = new Map(options.types.map((type) => [type.type, type]))
     this.#vault = openVault(config)
-    this.#sql = connectState(databaseUrl, {
-      applicationName: 'spillway',
-      max: statePoolSize,
-      pooled,
-      oneStatementAtATime: true,
-    })
-    this.#sourceSql = openSource(
-      sourceUrl,
-      { applicationName: 'spillway reader', max: sourcePoolSize },
-      sourceRoute,
-    )
+    const pools = { state: new PoolUsage(statePoolSize), source: new PoolUsage(sourcePoolSize) }
+    const state = { applicationName: 'spillway', max: statePoolSize, pooled, oneStatementAtATime: true }
+    this.#sql = meterState(connectState(databaseUrl, state), pools.state)
+    const source = { applicationName: 'spillway reader', max: sourcePoolSize }
+    this.#sourceSql = meterSource(openSource(sourceUrl, source, sourceRoute), pools.source)
     this.#sourceAvailability = new Availability(log, 'source')
-    this.#http = createHttpClient({ allow: config.egressAllow, proxy: config.egressProxy })
+    const client = createHttpClient({ allow: config.egressAllow, proxy: config.egressProxy })
+    this.#http = metered(client, metrics)
     this.#horizons = new HorizonStore(this.#sql)
     const clock = new DatabaseClock()
     this.#sources = new SourceSet({
@@ -133,6 +134,7 @@ export class Service {
     })
     const delivery = new DeliveryStore(this.#sql)
     const lanes = new Lanes(laneSizes)
+    const replayLanes = new Lanes(replayLaneSizes)
     const shared = {
       availability,
       sourceAvailability: this.#sourceAvailability,
@@ -157,7 +159,7 @@ export class Service {
       store: new ReplayStore(this.#sql),
       facts: new ReplayFacts(this.#sql),
       delivery,
-      lanes: new Lanes(replayLaneSizes),
+      lanes: replayLanes,
       liveContended: () => lanes.contended,
       destination: (id) => this.#fleet.destination(id),
       rate: (id) => this.#fleet.rate(id),
@@ -187,6 +189,18 @@ export class Service {
       onPoll: () => this.#floors.mark(this.#sources.horizons),
       onChanges: (changes) => this.#apply(changes),
     })
+    const parts = {
+      fleet: this.#fleet,
+      sources: this.#sources,
+      lag: this.#lag,
+      lanes: { live: lanes, replay: replayLanes },
+      pools,
+      sourceAvailability: this.#sourceAvailability,
+    }
+    this.#withdraw = [
+      metrics.provide(serviceReadings(parts)),
+      metrics.provideDestinations(() => destinationReadings(parts)),
+    ]
   }
 
   get destinations(): number {
@@ -242,6 +256,7 @@ export class Service {
       this.#sourceSql.end({ timeout: closeSeconds }),
     ])
     await within(settleMs, work)
+    for (const withdraw of this.#withdraw) withdraw()
   }
 
   async #stopFleet(graceMs: number): Promise<void> {

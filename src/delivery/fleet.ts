@@ -6,6 +6,7 @@
 import { DestinationConfigError, type HttpClient } from '../../providers/provider.ts'
 import { type Clock, sleep } from '../clock.ts'
 import type { Availability } from '../db/availability.ts'
+import { changedColumns } from '../destinations/changed-columns.ts'
 import {
   type Destination,
   type DestinationRow,
@@ -89,6 +90,14 @@ export class Fleet {
     return [...this.#members].flatMap(([id, { row, problem }]) =>
       !row.enabled || problem !== undefined ? [id] : [],
     )
+  }
+
+  get ids(): number[] {
+    return [...this.#members.keys()]
+  }
+
+  get disabled(): number {
+    return [...this.#members.values()].filter(({ row }) => !row.enabled).length
   }
 
   /** As it is delivered to at the moment. */
@@ -370,23 +379,4 @@ function usableHealth(health: Health): Health {
 
 function describe(row: DestinationRow) {
   return { destination_id: row.id, name: row.name, type: row.type, org: row.orgId }
-}
-
-const columnNames = {
-  orgId: 'org_id',
-  name: 'name',
-  type: 'type',
-  config: 'config',
-  logTypes: 'log_types',
-  startFrom: 'start_from',
-  filter: 'filter',
-  redaction: 'redaction',
-  delivery: 'delivery',
-} as const satisfies Partial<Record<keyof DestinationRow, string>>
-
-function changedColumns(before: DestinationRow, after: DestinationRow): string[] {
-  return Object.entries(columnNames).flatMap(([key, column]) => {
-    const field = key as keyof typeof columnNames // Object.entries forgets the keys' type
-    return JSON.stringify(before[field]) === JSON.stringify(after[field]) ? [] : [column]
-  })
 }

@@ -75,6 +75,7 @@ export const daemonEvents = {
     meaning:
       'Queries fail. Deliveries pause and are tried again by themselves. Logged once, until it recovers.',
     action: 'See whether PostgreSQL is up and reachable, and whether it has connections left.',
+    metrics: [{ name: 'spillway_database_outages_total', labels: { database: { field: 'database' } } }],
     fields: {
       database: oneOf(['state', 'source'], "Spillway's own tables, or the audit tables"),
       code: text("SQLSTATE, or the system's error code"),
@@ -118,6 +119,7 @@ export const daemonEvents = {
     message: 'Holding the lease {lease}.',
     meaning: 'This daemon now delivers for the destinations under the lease.',
     action: 'Nothing.',
+    metrics: [{ name: 'spillway_lease_moves_total', labels: { move: { value: 'acquired' } } }],
     fields: {
       lease: text('Name of the lease'),
       epoch: optional(integer('Grows with every change of holder')),
@@ -130,6 +132,7 @@ export const daemonEvents = {
       'Another daemon may deliver for these destinations. This one writes no cursor of theirs any more.',
     action:
       'Nothing if it is rare. Often: the database is slow or the process starves, or its connections are cut.',
+    metrics: [{ name: 'spillway_lease_moves_total', labels: { move: { value: 'lost' } } }],
     fields: {
       lease: text('Name of the lease'),
       epoch: optional(integer('The epoch that has ended')),

@@ -40,6 +40,7 @@ function setUp(diagnosis: Partial<Diagnosis> = {}) {
   const log: Log = {
     emit: (code, ...[fields]) => void lines.push([code, Date.now(), fields]),
     child: () => log,
+    count: () => {},
     flush: async () => {},
   }
   const stall = new StallWatch({
