@@ -19,6 +19,8 @@ export class EventEffects {
   readonly #byDestination = new Map<string, Counter>()
   /** Destinations that have series. */
   readonly #destinations = new Set<string>()
+  /** Those of them that have all. */
+  readonly #begun = new Set<string>()
 
   constructor(registry: Registry, perDestination: boolean) {
     for (const [name, definition] of Object.entries<MetricDefinition>(movedByEvents)) {
@@ -43,10 +45,13 @@ export class EventEffects {
     for (const id of this.#destinations) {
       if (ids.has(id)) continue
       this.#destinations.delete(id)
+      this.#begun.delete(id)
       for (const counter of this.#byDestination.values()) counter.remove({ destination_id: id })
     }
     for (const id of ids.keys()) {
+      if (this.#begun.has(id)) continue
       this.#destinations.add(id)
+      this.#begun.add(id)
       for (const counter of this.#byDestination.values()) counter.inc({ destination_id: id }, 0)
     }
   }

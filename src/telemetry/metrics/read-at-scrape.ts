@@ -83,16 +83,16 @@ export const destinationGauges = {
   },
   spillway_lag_events: {
     type: 'gauge',
-    help: 'Events that wait, over all destinations; of each at most 10,000 are counted.',
+    help: 'Events that wait, over all destinations; at most 10,000 are counted for each log type of a destination.',
     unit: 'events',
     use: 'Grows while more is written than delivered, or destinations fail.',
   },
   spillway_max_lag_events: {
     type: 'gauge',
-    help: 'Events that wait for the destination with the most; at most 10,000 are counted.',
+    help: 'Events that wait for the destination with the most; at most 10,000 are counted for each log type.',
     unit: 'events',
     use: 'Near the sum: one destination is behind. Far below: all of them.',
-    perDestination: 'Events that wait for the destination; at most 10,000 are counted.',
+    perDestination: 'Events that wait for the destination; at most 10,000 are counted for each log type.',
   },
   spillway_max_lag_seconds: {
     type: 'gauge',
