@@ -47,7 +47,8 @@ What to know when you read them:
 - **Labels are bounded.** None holds an org, a name, an address or a message. What a list of values below does not
   name counts as \`${otherValue}\`.
 - **Series for each destination** come with \`SPILLWAY_METRICS_PER_DESTINATION=true\`: some six a destination. They go
-  with their destination. With 5,000 of them an answer has 2 MB and takes the process a tenth of a second. Names and orgs are for a join with the table \`spillway.destinations\`.
+  with their destination. With 5,000 of them an answer has 2 MB and takes the process a tenth of a second. For names
+  and orgs look into \`spillway.destinations\`.
 - **Lag** is worked out every 10 s, and is what \`delivery_state\` shows.
 `
 
