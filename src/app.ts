@@ -16,6 +16,7 @@ import { Route } from './db/pooler.ts'
 import { type Readiness, type RunningHttpServer, startHttpServer } from './http/server.ts'
 import { Service } from './service.ts'
 import type { Log } from './telemetry/log.ts'
+import type { Metrics } from './telemetry/metrics.ts'
 
 export { destinationTypes }
 
@@ -25,6 +26,7 @@ const stopMarginMs = 3_500
 export class Daemon {
   readonly #config: Config
   readonly #log: Log
+  readonly #metrics: Metrics
   readonly #availability: Availability
   readonly #stopping = new AbortController()
   #database: Database | undefined
@@ -34,10 +36,16 @@ export class Daemon {
   #serving: Promise<void> = Promise.resolve()
   #startedAt = 0
 
-  constructor(config: Config, log: Log) {
+  /** `metrics`: those that `log` moves. */
+  constructor(config: Config, log: Log, metrics: Metrics) {
     this.#config = config
     this.#log = log
+    this.#metrics = metrics
     this.#availability = new Availability(log, 'state')
+    metrics.provide({
+      spillway_ready: () => (this.#readiness().ready ? 1 : 0),
+      spillway_database_up: () => [{ labels: { database: 'state' }, value: this.#availability.down ? 0 : 1 }],
+    })
   }
 
   /** Where health is told; undefined before the start. */
@@ -63,6 +71,7 @@ export class Daemon {
       host: httpHost,
       port: httpPort,
       readiness: () => this.#readiness(),
+      metrics: this.#metrics,
     })
     this.#database = await openDatabase(databaseUrl, this.#log)
     const { url } = this.#database
@@ -125,6 +134,7 @@ export class Daemon {
       config: this.#config,
       types: destinationTypes,
       log: this.#log,
+      metrics: this.#metrics,
       availability: this.#availability,
     })
     const stopped = Promise.withResolvers<void>()

@@ -36,6 +36,8 @@ export interface Config {
   readonly ticketSecret: string | undefined
   readonly leaseMs: number
   readonly logLevel: LogLevel
+  /** `/metrics` has series for each destination. */
+  readonly metricsPerDestination: boolean
 }
 
 /** What may be reached besides public addresses. */
@@ -120,6 +122,7 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
     // A lease shorter than a second ends in any pause of the garbage collector.
     leaseMs: integer('SPILLWAY_LEASE_MS', 15_000, 1_000, 10 * MINUTE),
     logLevel: parsed<LogLevel>('LOG_LEVEL', 'info', parseLevel),
+    metricsPerDestination: parsed('SPILLWAY_METRICS_PER_DESTINATION', false, parseFlag),
   }
   if (production && text('DATABASE_URL') === undefined) {
     const problem =
@@ -250,6 +253,13 @@ function parseHost(raw: string): Parsed<string> {
 function parseLevel(raw: string): Parsed<LogLevel> {
   const value = logLevels.find((level) => level === raw.toLowerCase())
   return value === undefined ? { problem: `must be one of ${logLevels.join(', ')}` } : { value }
+}
+
+function parseFlag(raw: string): Parsed<boolean> {
+  const value = raw.toLowerCase()
+  return value === 'true' || value === 'false'
+    ? { value: value === 'true' }
+    : { problem: 'must be true or false' }
 }
 
 /** A mistyped name would be a setting that silently does nothing. */

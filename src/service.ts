@@ -14,6 +14,7 @@ import type { Config } from './config.ts'
 import { Availability, isTransient } from './db/availability.ts'
 import type { SourceSql, Sql } from './db/client.ts'
 import { migrationQuestion } from './db/migrate.ts'
+import { meterSource, meterState, PoolUsage } from './db/pool-usage.ts'
 import { Route } from './db/pooler.ts'
 import { DatabaseProbe } from './db/probe.ts'
 import { connectRenewingState } from './db/renewing.ts'
@@ -23,6 +24,7 @@ import { Fleet } from './delivery/fleet.ts'
 import { FleetStore } from './delivery/fleet-store.ts'
 import { LagMeter } from './delivery/lag.ts'
 import { Lanes } from './delivery/lanes.ts'
+import type { PermittingHttp } from './delivery/lease.ts'
 import { Progress } from './delivery/progress.ts'
 import { ReplayFacts } from './delivery/replay-facts.ts'
 import { ReplayQueue } from './delivery/replay-store.ts'
@@ -32,7 +34,9 @@ import type { DestinationRules } from './destinations/destination.ts'
 import { DatabaseClock, Registry, type RegistryChanges } from './destinations/registry.ts'
 import { openVault, type Vault } from './destinations/secrets.ts'
 import { type ClosableHttpClient, createHttpClient } from './egress/http-client.ts'
+import { metered } from './egress/metered-client.ts'
 import { Readiness } from './readiness.ts'
+import { destinationReadings, serviceReadings } from './service-readings.ts'
 import { DatabaseDiagnosis } from './sources/diagnosis.ts'
 import { Floors } from './sources/floors.ts'
 import { HorizonStore } from './sources/horizon-store.ts'
@@ -42,6 +46,7 @@ import type { Trace } from './sources/rewind.ts'
 import type { SourceDefinition } from './sources/source.ts'
 import { SourceSet } from './sources/source-set.ts'
 import type { Log } from './telemetry/log.ts'
+import type { Metrics } from './telemetry/metrics.ts'
 import { version } from './version.ts'
 
 export interface ServiceOptions {
@@ -52,6 +57,7 @@ export interface ServiceOptions {
   readonly pooled: boolean
   readonly types: readonly DestinationType[]
   readonly log: Log
+  readonly metrics: Metrics
   /** Of the database with Spillway's own tables. */
   readonly availability: Availability
 }
@@ -110,30 +116,30 @@ export class Service {
   readonly #progress = new Progress()
   readonly #probes: readonly DatabaseProbe[]
   readonly #readiness: Readiness
+  readonly #withdraw: readonly (() => void)[]
   #floors = new Floors(new Map())
   #loops: Promise<unknown> = Promise.resolve()
 
   constructor(options: ServiceOptions) {
-    const { config, databaseUrl, route, pooled, log, availability } = options
+    const { config, databaseUrl, route, pooled, log, metrics, availability } = options
     const sourceUrl = config.sourceDatabaseUrl ?? databaseUrl
     const sourceRoute = sourceUrl === databaseUrl ? route : new Route(sourceUrl, 'source', log)
     this.#options = options
     this.#types = new Map(options.types.map((type) => [type.type, type]))
     this.#vault = openVault(config)
-    this.#sql = connectRenewingState(databaseUrl, {
-      applicationName: 'spillway',
-      max: statePoolSize,
-      pooled,
-      oneStatementAtATime: true,
-    })
-    this.#sourceSql = openSource(
-      sourceUrl,
-      { applicationName: 'spillway reader', max: sourcePoolSize },
-      sourceRoute,
-      { renewing: true },
+    const pools = { state: new PoolUsage(statePoolSize), source: new PoolUsage(sourcePoolSize) }
+    const state = { applicationName: 'spillway', max: statePoolSize, pooled, oneStatementAtATime: true }
+    this.#sql = meterState(connectRenewingState(databaseUrl, state), pools.state)
+    const source = { applicationName: 'spillway reader', max: sourcePoolSize }
+    this.#sourceSql = meterSource(
+      openSource(sourceUrl, source, sourceRoute, { renewing: true }),
+      pools.source,
     )
     this.#sourceAvailability = new Availability(log, 'source')
     this.#http = createHttpClient({ allow: config.egressAllow, proxy: config.egressProxy })
+    const http: PermittingHttp = {
+      permitting: (refusal) => metered(this.#http.permitting(refusal), metrics),
+    }
     this.#horizons = new HorizonStore(this.#sql)
     const clock = new DatabaseClock()
     this.#sources = new SourceSet({
@@ -162,12 +168,13 @@ export class Service {
     })
     const fleetStore = new FleetStore(this.#sql)
     const lanes = new Lanes(laneSizes)
+    const replayLanes = new Lanes(replayLaneSizes)
     const shared = {
       availability,
       sourceAvailability: this.#sourceAvailability,
       clock,
       log,
-      http: this.#http,
+      http,
       requestTimeoutMs: config.requestTimeoutMs,
       backoffScheduleMs: config.backoffScheduleMs,
       random: Math.random,
@@ -189,7 +196,7 @@ export class Service {
       fleet: fleetStore,
       leases: () => this.#leases.serving,
       facts: new ReplayFacts(this.#sql),
-      lanes: new Lanes(replayLaneSizes),
+      lanes: replayLanes,
       liveContended: () => lanes.contended,
       destination: (id) => this.#fleet.destination(id),
       rate: (id) => this.#fleet.rate(id),
@@ -261,6 +268,19 @@ export class Service {
       forwarders: () => this.#progress.problems,
       leases: () => this.#leases.problems,
     })
+    const parts = {
+      fleet: this.#fleet,
+      sources: this.#sources,
+      lag: this.#lag,
+      lanes: { live: lanes, replay: replayLanes },
+      pools,
+      sourceAvailability: this.#sourceAvailability,
+      leases: this.#leases,
+    }
+    this.#withdraw = [
+      metrics.provide(serviceReadings(parts)),
+      metrics.provideDestinations(() => destinationReadings(parts)),
+    ]
   }
 
   get destinations(): number {
@@ -346,6 +366,7 @@ export class Service {
       this.#sourceSql.end({ timeout: closeSeconds }),
     ])
     await within(settleMs, rest)
+    for (const withdraw of this.#withdraw) withdraw()
   }
 
   async #leave(graceMs: number): Promise<void> {

@@ -48,6 +48,6 @@ export function connectRenewingState(url: string, options: StatePoolOptions): Sq
       }
       return result
     }) as typeof then // its overloads are `then`'s own
-    return Object.defineProperty(made, 'then', { value: follow })
+    return Object.defineProperty(made, 'then', { value: follow, writable: true, configurable: true })
   }
 }

@@ -127,6 +127,10 @@ export class Forwarder {
     return this.#condition.failing
   }
 
+  get status(): Health['status'] {
+    return this.#condition.status
+  }
+
   open(stream: Stream): void {
     this.#streams.push(stream)
     this.#bell.ring()

@@ -103,6 +103,11 @@ export class LagMeter {
     this.#deps = deps
   }
 
+  /** As it is in `delivery_state`, by id. */
+  get figures(): ReadonlyMap<number, Figures> {
+    return this.#written
+  }
+
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await sleep(passEveryMs, signal)

@@ -84,6 +84,7 @@ export class Watcher {
   #ready = false
   /** What lies after the cursors has to be read again. */
   #reread = false
+  #lookedAt: number | undefined
 
   /** `problem`: what was last said to be wrong with the source, by a watcher of its former registration. */
   constructor(definition: SourceDefinition, deps: WatcherDeps, problem?: string) {
@@ -128,6 +129,15 @@ export class Watcher {
   /** How long it has completed no look. A source that is invalid is looked up again and again, which counts. */
   get stillMs(): number {
     return performance.now() - this.#movedAt
+  }
+
+  /** When it was last looked at, in epoch milliseconds. */
+  get lookedAt(): number | undefined {
+    return this.#lookedAt
+  }
+
+  get stalledForMs(): number {
+    return this.#stall.stalledForMs
   }
 
   /** There may be new rows: it looks at once, whenever that was. */
@@ -201,6 +211,7 @@ export class Watcher {
   ): Promise<boolean | undefined> {
     const sight = await follower.look(takeFence)
     this.#deps.availability.reportUp()
+    this.#lookedAt = Date.now()
     if (sight.kind !== 'seen') {
       this.#reread ||= sight.kind === 'anew'
       return undefined

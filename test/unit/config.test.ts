@@ -40,6 +40,7 @@ describe('parseConfig', () => {
       ticketSecret: undefined,
       leaseMs: 15_000,
       logLevel: 'info',
+      metricsPerDestination: false,
     } satisfies Config)
   })
 
@@ -66,6 +67,7 @@ describe('parseConfig', () => {
       SPILLWAY_TICKET_SECRET: 'secret',
       SPILLWAY_LEASE_MS: '5000',
       LOG_LEVEL: 'DEBUG',
+      SPILLWAY_METRICS_PER_DESTINATION: 'True',
     })
     expect(config).toEqual({
       production: true,
@@ -103,6 +105,7 @@ describe('parseConfig', () => {
       ticketSecret: 'secret',
       leaseMs: 5_000,
       logLevel: 'debug',
+      metricsPerDestination: true,
     } satisfies Config)
   })
 
@@ -125,6 +128,7 @@ describe('parseConfig', () => {
       SPILLWAY_HTTP_PORT: '65536',
       SPILLWAY_BATHC_SIZE: '5',
       LOG_LEVEL: 'loud',
+      SPILLWAY_METRICS_PER_DESTINATION: 'yes',
     })
     expect(Object.keys(problems).sort()).toEqual(
       [
@@ -133,6 +137,7 @@ describe('parseConfig', () => {
         'SPILLWAY_BATCH_SIZE',
         'SPILLWAY_BATHC_SIZE',
         'SPILLWAY_HTTP_PORT',
+        'SPILLWAY_METRICS_PER_DESTINATION',
       ].sort(),
     )
     expect(problems.SPILLWAY_BATHC_SIZE).toContain('did you mean SPILLWAY_BATCH_SIZE?')

@@ -84,6 +84,7 @@ export const daemonEvents = {
     meaning:
       'Queries fail. Deliveries pause and are tried again by themselves. Logged once, until it recovers.',
     action: 'See whether PostgreSQL is up and reachable, and whether it has connections left.',
+    metrics: [{ name: 'spillway_database_outages_total', labels: { database: { field: 'database' } } }],
     fields: {
       database: oneOf(['state', 'source'], "Spillway's own tables, or the audit tables"),
       code: text("SQLSTATE, or the system's error code"),
@@ -116,6 +117,7 @@ export const daemonEvents = {
     message: 'Holding {held} shards; new: {shards}.',
     meaning: 'This replica now delivers for the destinations in these shards.',
     action: 'Nothing.',
+    metrics: [{ name: 'spillway_lease_moves_total', labels: { move: { value: 'acquired' } } }],
     fields: {
       ...leases,
       replicas: integer('Replicas that were alive when it looked, this one among them'),
@@ -127,6 +129,7 @@ export const daemonEvents = {
     meaning:
       'Everything under way for these destinations is settled, and another replica may deliver for them.',
     action: 'Nothing.',
+    metrics: [{ name: 'spillway_lease_moves_total', labels: { move: { value: 'released' } } }],
     fields: { ...leases, reason: oneOf(['rebalancing', 'leaving'], 'Why') },
   },
   'lease.lost': {
@@ -137,6 +140,7 @@ export const daemonEvents = {
       'was on its way may be repeated under its batch id.',
     action:
       'Nothing if it is rare. Often: the database is slow or cut off, or the process starves or is paused.',
+    metrics: [{ name: 'spillway_lease_moves_total', labels: { move: { value: 'lost' } } }],
     fields: {
       ...leases,
       reason: oneOf(
