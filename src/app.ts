@@ -18,6 +18,8 @@ import { Route } from './db/pooler.ts'
 import { type Readiness, type RunningHttpServer, startHttpServer } from './http/server.ts'
 import { Service, type ServiceOptions } from './service.ts'
 import type { Log } from './telemetry/log.ts'
+import { noTracing, type Tracing } from './telemetry/tracing.ts'
+import { version as ownVersion } from './version.ts'
 
 export { destinationTypes }
 
@@ -30,6 +32,7 @@ export class Daemon {
   readonly #availability: Availability
   readonly #stopping = new AbortController()
   #database: Database | undefined
+  #tracing: Tracing = noTracing
   #http: RunningHttpServer | undefined
   #leadership: Leadership | undefined
   #service: Service | undefined
@@ -61,8 +64,13 @@ export class Daemon {
 
   async #start(): Promise<void> {
     this.#startedAt = performance.now()
-    const { databaseUrl, httpHost, httpPort } = this.#config
+    const { databaseUrl, httpHost, httpPort, tracing } = this.#config
     this.#log.emit('daemon.starting', { node: process.version, embedded: databaseUrl === undefined })
+    if (tracing) {
+      // Loaded on demand: without it OpenTelemetry costs neither time nor memory.
+      const { openOtlpTracing } = await import('./telemetry/otlp-tracing.ts')
+      this.#tracing = openOtlpTracing(tracing, ownVersion, this.#log)
+    }
     this.#http = await startHttpServer({
       host: httpHost,
       port: httpPort,
@@ -103,7 +111,7 @@ export class Daemon {
       this.#config.requestTimeoutMs + stopMarginMs,
       Promise.allSettled([this.#starting, this.#terms]),
     )
-    await this.#leadership?.release()
+    await Promise.all([this.#tracing.stop(), this.#leadership?.release()])
     await this.#http?.close()
     await this.#database?.close()
     this.#log.emit('daemon.stopped', { duration_ms: Math.round(performance.now() - began) })
@@ -139,6 +147,7 @@ export class Daemon {
       config: this.#config,
       types: destinationTypes,
       log: this.#log,
+      tracing: this.#tracing,
       availability: this.#availability,
     })
     try {

@@ -22,6 +22,7 @@ import type { DestinationRules } from './destinations/destination.ts'
 import { DatabaseClock, Registry, type RegistryChanges } from './destinations/registry.ts'
 import { openVault, type Vault } from './destinations/secrets.ts'
 import { type ClosableHttpClient, createHttpClient } from './egress/http-client.ts'
+import { traced } from './egress/traced.ts'
 import { DatabaseDiagnosis } from './sources/diagnosis.ts'
 import { Floors } from './sources/floors.ts'
 import { HorizonStore } from './sources/horizon-store.ts'
@@ -31,6 +32,7 @@ import type { Trace } from './sources/rewind.ts'
 import type { SourceDefinition } from './sources/source.ts'
 import { SourceSet } from './sources/source-set.ts'
 import type { Log } from './telemetry/log.ts'
+import type { Tracing } from './telemetry/tracing.ts'
 
 export interface ServiceOptions {
   readonly config: Config
@@ -41,6 +43,7 @@ export interface ServiceOptions {
   readonly pooled: boolean
   readonly types: readonly DestinationType[]
   readonly log: Log
+  readonly tracing: Tracing
   /** Of the database with Spillway's own tables. */
   readonly availability: Availability
 }
@@ -87,7 +90,7 @@ export class Service {
   #loops: Promise<unknown> = Promise.resolve()
 
   constructor(options: ServiceOptions) {
-    const { config, databaseUrl, route, pooled, log, availability } = options
+    const { config, databaseUrl, route, pooled, log, tracing, availability } = options
     const sourceUrl = config.sourceDatabaseUrl ?? databaseUrl
     const sourceRoute = sourceUrl === databaseUrl ? route : new Route(sourceUrl, 'source', log)
     this.#options = options
@@ -112,6 +115,7 @@ export class Service {
       sql: this.#sourceSql,
       availability: this.#sourceAvailability,
       log,
+      tracing,
       pollIntervalMs: config.pollIntervalMs,
       diagnosis: new DatabaseDiagnosis(this.#sourceSql),
       recall: (definition) =>
@@ -138,7 +142,8 @@ export class Service {
       sourceAvailability: this.#sourceAvailability,
       clock,
       log,
-      http: this.#http,
+      tracing,
+      http: traced(this.#http, tracing),
       requestTimeoutMs: config.requestTimeoutMs,
       backoffScheduleMs: config.backoffScheduleMs,
       random: Math.random,

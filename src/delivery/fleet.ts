@@ -16,6 +16,7 @@ import { LeaseLostError } from '../errors.ts'
 import type { Floor } from '../sources/floors.ts'
 import type { NewRows, Oldest } from '../sources/reader.ts'
 import type { Log } from '../telemetry/log.ts'
+import type { Tracing } from '../telemetry/tracing.ts'
 import { type Health, healthy } from './decide.ts'
 import { Forwarder } from './forwarder.ts'
 import type { Lanes } from './lanes.ts'
@@ -34,6 +35,7 @@ export interface FleetDeps {
   readonly clock: Clock
   readonly log: Log
   readonly http: HttpClient
+  readonly tracing: Tracing
   readonly requestTimeoutMs: number
   readonly backoffScheduleMs: readonly number[]
   readonly random: () => number
