@@ -32,7 +32,7 @@ import { type Failing, fail, recover } from './throttle.ts'
 import type { Attributes, OpenSpan, SpanKind, Tracing } from './tracing.ts'
 import type { TracingConfig } from './tracing-config.ts'
 
-/** Spans that wait, about 3 MB of them; the SDK drops what comes on top. */
+/** Spans that wait, about 5 MB with those under way; the SDK drops what comes on top. */
 const maxQueueSize = 2_048
 const maxExportBatchSize = 512
 const scheduledDelayMs = 2_000
