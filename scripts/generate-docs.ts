@@ -29,6 +29,7 @@ Every line has \`level\` (\`debug\`, \`info\`, \`warn\`, \`error\`, \`fatal\`), 
 \`LOG_LEVEL\` sets the lowest level that is written, \`info\` by default.
 
 - **\`warn\` asks for somebody's attention** at some time: something is not delivered, or will not be soon.
+  Each event of this level or above has a section in the [runbook](RUNBOOK.md).
 - **\`fatal\`** is the last line of a process that could not go on.
 - **\`info\`** tells the story of a day without flooding it: deliveries are summed up per destination.
 - **\`debug\`** has a line for each batch.

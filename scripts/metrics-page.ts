@@ -43,7 +43,7 @@ What to know when you read them:
 - **Ranges that an edit records** (\`source_repointed\`, \`source_deleted\`, \`log_type_removed\`) are written by the
   database itself and move no counter; they are in \`skipped_ranges\`.
 - **With several replicas**, sum counters and \`spillway_lag_events\`, and take the maximum of lags and ages. A
-  daemon that stands by has no series about destinations and sources.
+  replica tells of its own destinations, and of every source.
 - **Labels are bounded.** None holds an org, a name, an address or a message. What a list of values below does not
   name counts as \`${otherValue}\`.
 - **Series for each destination** come with \`SPILLWAY_METRICS_PER_DESTINATION=true\`: some six a destination. They go

@@ -17,6 +17,8 @@ import { type Readiness, type RunningHttpServer, startHttpServer } from './http/
 import { Service } from './service.ts'
 import type { Log } from './telemetry/log.ts'
 import type { Metrics } from './telemetry/metrics.ts'
+import { noTracing, type Tracing } from './telemetry/tracing.ts'
+import { version as ownVersion } from './version.ts'
 
 export { destinationTypes }
 
@@ -30,6 +32,7 @@ export class Daemon {
   readonly #availability: Availability
   readonly #stopping = new AbortController()
   #database: Database | undefined
+  #tracing: Tracing = noTracing
   #http: RunningHttpServer | undefined
   #service: Service | undefined
   #starting: Promise<void> = Promise.resolve()
@@ -65,8 +68,13 @@ export class Daemon {
 
   async #start(): Promise<void> {
     this.#startedAt = performance.now()
-    const { databaseUrl, httpHost, httpPort } = this.#config
+    const { databaseUrl, httpHost, httpPort, tracing } = this.#config
     this.#log.emit('daemon.starting', { node: process.version, embedded: databaseUrl === undefined })
+    if (tracing) {
+      // Loaded on demand: without it OpenTelemetry costs neither time nor memory.
+      const { openOtlpTracing } = await import('./telemetry/otlp-tracing.ts')
+      this.#tracing = openOtlpTracing(tracing, ownVersion, this.#log)
+    }
     this.#http = await startHttpServer({
       host: httpHost,
       port: httpPort,
@@ -107,6 +115,7 @@ export class Daemon {
       this.#config.requestTimeoutMs + stopMarginMs,
       Promise.allSettled([this.#starting, this.#serving]),
     )
+    await this.#tracing.stop()
     await this.#http?.close()
     await this.#database?.close()
     this.#log.emit('daemon.stopped', { duration_ms: Math.round(performance.now() - began) })
@@ -135,6 +144,7 @@ export class Daemon {
       types: destinationTypes,
       log: this.#log,
       metrics: this.#metrics,
+      tracing: this.#tracing,
       availability: this.#availability,
     })
     const stopped = Promise.withResolvers<void>()

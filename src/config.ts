@@ -7,6 +7,7 @@ import type { FieldProblem } from '../providers/provider.ts'
 import type { SecretKey } from './destinations/sealing.ts'
 import { secretVariables } from './destinations/secrets.ts'
 import { ConfigError } from './errors.ts'
+import { parseTracing, type TracingConfig } from './telemetry/tracing-config.ts'
 
 export interface Config {
   readonly production: boolean
@@ -35,6 +36,8 @@ export interface Config {
   readonly apiToken: string | undefined
   readonly ticketSecret: string | undefined
   readonly leaseMs: number
+  /** Undefined: no spans. */
+  readonly tracing: TracingConfig | undefined
   readonly logLevel: LogLevel
   /** `/metrics` has series for each destination. */
   readonly metricsPerDestination: boolean
@@ -121,6 +124,7 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
     ticketSecret: text('SPILLWAY_TICKET_SECRET'),
     // A lease shorter than a second ends in any pause of the garbage collector.
     leaseMs: integer('SPILLWAY_LEASE_MS', 15_000, 1_000, 10 * MINUTE),
+    tracing: parseTracing(text, (field, problem) => problems.push({ field, problem })),
     logLevel: parsed<LogLevel>('LOG_LEVEL', 'info', parseLevel),
     metricsPerDestination: parsed('SPILLWAY_METRICS_PER_DESTINATION', false, parseFlag),
   }

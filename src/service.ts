@@ -13,10 +13,9 @@ import { Leases } from './cluster/leases.ts'
 import type { Config } from './config.ts'
 import { Availability, isTransient } from './db/availability.ts'
 import type { SourceSql, Sql } from './db/client.ts'
-import { migrationQuestion } from './db/migrate.ts'
 import { meterSource, meterState, PoolUsage } from './db/pool-usage.ts'
 import { Route } from './db/pooler.ts'
-import { DatabaseProbe } from './db/probe.ts'
+import type { DatabaseProbe } from './db/probe.ts'
 import { connectRenewingState } from './db/renewing.ts'
 import { openSource } from './db/source.ts'
 import { DueScan } from './delivery/due-scan.ts'
@@ -35,7 +34,9 @@ import { DatabaseClock, Registry, type RegistryChanges } from './destinations/re
 import { openVault, type Vault } from './destinations/secrets.ts'
 import { type ClosableHttpClient, createHttpClient } from './egress/http-client.ts'
 import { metered } from './egress/metered-client.ts'
-import { Readiness } from './readiness.ts'
+import { traced } from './egress/traced.ts'
+import type { Readiness } from './readiness.ts'
+import { serviceReadiness } from './service-readiness.ts'
 import { destinationReadings, serviceReadings } from './service-readings.ts'
 import { DatabaseDiagnosis } from './sources/diagnosis.ts'
 import { Floors } from './sources/floors.ts'
@@ -47,6 +48,7 @@ import type { SourceDefinition } from './sources/source.ts'
 import { SourceSet } from './sources/source-set.ts'
 import type { Log } from './telemetry/log.ts'
 import type { Metrics } from './telemetry/metrics.ts'
+import type { Tracing } from './telemetry/tracing.ts'
 import { version } from './version.ts'
 
 export interface ServiceOptions {
@@ -58,6 +60,7 @@ export interface ServiceOptions {
   readonly types: readonly DestinationType[]
   readonly log: Log
   readonly metrics: Metrics
+  readonly tracing: Tracing
   /** Of the database with Spillway's own tables. */
   readonly availability: Availability
 }
@@ -80,9 +83,6 @@ const replayLaneSizes = {
 }
 /** Closing connections must not use up the time that is promised for a stop. */
 const closeSeconds = 1
-/** A watcher that has completed no look for so long, and for so many poll intervals, does not move. */
-const shortestStillMs = 10_000
-const stillPolls = 5
 /** For the last writes after the grace time. */
 const settleMs = 1_000
 /** Longer than a lease, for whoever takes over to have looked. */
@@ -121,7 +121,7 @@ export class Service {
   #loops: Promise<unknown> = Promise.resolve()
 
   constructor(options: ServiceOptions) {
-    const { config, databaseUrl, route, pooled, log, metrics, availability } = options
+    const { config, databaseUrl, route, pooled, log, metrics, tracing, availability } = options
     const sourceUrl = config.sourceDatabaseUrl ?? databaseUrl
     const sourceRoute = sourceUrl === databaseUrl ? route : new Route(sourceUrl, 'source', log)
     this.#options = options
@@ -138,7 +138,7 @@ export class Service {
     this.#sourceAvailability = new Availability(log, 'source')
     this.#http = createHttpClient({ allow: config.egressAllow, proxy: config.egressProxy })
     const http: PermittingHttp = {
-      permitting: (refusal) => metered(this.#http.permitting(refusal), metrics),
+      permitting: (refusal) => traced(metered(this.#http.permitting(refusal), metrics), tracing),
     }
     this.#horizons = new HorizonStore(this.#sql)
     const clock = new DatabaseClock()
@@ -146,6 +146,7 @@ export class Service {
       sql: this.#sourceSql,
       availability: this.#sourceAvailability,
       log,
+      tracing,
       pollIntervalMs: config.pollIntervalMs,
       lookBackMs: config.leaseMs + lookBackMarginMs,
       diagnosis: new DatabaseDiagnosis(this.#sourceSql),
@@ -174,6 +175,7 @@ export class Service {
       sourceAvailability: this.#sourceAvailability,
       clock,
       log,
+      tracing,
       http,
       requestTimeoutMs: config.requestTimeoutMs,
       backoffScheduleMs: config.backoffScheduleMs,
@@ -252,22 +254,16 @@ export class Service {
       onPoll: () => this.#floors.mark(this.#sources.horizons),
       onChanges: (changes) => this.#apply(changes),
     })
-    const stateProbe = new DatabaseProbe({ database: 'state', ask: this.#askState() })
-    const sourceProbe = new DatabaseProbe({
-      database: 'source',
-      ask: async () => {
-        await this.#sourceSql.query('SELECT 1')
-        return []
-      },
+    const { readiness, probes } = serviceReadiness({
+      sql: this.#sql,
+      sourceSql: this.#sourceSql,
+      sources: this.#sources,
+      progress: this.#progress,
+      leases: this.#leases,
+      pollIntervalMs: config.pollIntervalMs,
     })
-    this.#probes = [stateProbe, sourceProbe]
-    this.#readiness = new Readiness({
-      'state database': () => stateProbe.problems,
-      'source database': () => sourceProbe.problems,
-      sources: () => this.#stillSources(),
-      forwarders: () => this.#progress.problems,
-      leases: () => this.#leases.problems,
-    })
+    this.#readiness = readiness
+    this.#probes = probes
     const parts = {
       fleet: this.#fleet,
       sources: this.#sources,
@@ -294,26 +290,6 @@ export class Service {
   /** What keeps it from its work at the moment. */
   get problems(): string[] {
     return this.#readiness.problems
-  }
-
-  #askState(): () => Promise<readonly string[]> {
-    const missing = migrationQuestion()
-    return async () => {
-      const [first, ...others] = await missing(this.#sql)
-      if (first === undefined) return []
-      const more = others.length > 0 ? ` and ${others.length} more` : ''
-      return [`state database: the migration ${first}${more} is missing; run spillway migrate`]
-    }
-  }
-
-  /** A source that is misconfigured or held back is its owner's matter: the daemon does all that it can. */
-  #stillSources(): string[] {
-    const longestMs = Math.max(shortestStillMs, stillPolls * this.#options.config.pollIntervalMs)
-    return this.#sources.watchers.flatMap(({ definition, stillMs }) =>
-      stillMs < longestMs
-        ? []
-        : [`source ${definition.logType}: not looked at for ${Math.floor(stillMs / 1_000)} s`],
-    )
   }
 
   /** Resolves when all rows are taken up and delivery runs. */

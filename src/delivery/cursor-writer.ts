@@ -2,6 +2,7 @@
 import type { Availability } from '../db/availability.ts'
 import { LeaseLostError } from '../errors.ts'
 import { comparePositions, laterOf, type Position } from '../sources/position.ts'
+import type { Tracing } from '../telemetry/tracing.ts'
 import type { Batch } from './batch.ts'
 import type { Divided } from './cursor.ts'
 import { retryHeld } from './lease.ts'
@@ -16,6 +17,7 @@ export interface CursorWriterDeps {
   readonly availability: Availability
   readonly reporter: Pick<Reporter, 'skipped' | 'deadLettered'>
   readonly progress: Progress
+  readonly tracing: Tracing
 }
 
 export class CursorWriter {
@@ -54,7 +56,7 @@ export class CursorWriter {
     }
     const accepted = settlement?.accepted ?? 0
     const stillDivided = remaining(divided, to, accepted)
-    await this.retry(() =>
+    const move = () =>
       this.#deps.store.move({
         destinationId: this.#destinationId,
         logType: stream.logType,
@@ -69,8 +71,9 @@ export class CursorWriter {
         accepted,
         // Skipping and freezing wait for the disk; settling alone may be lost with it and is then repeated.
         durable: freezes || (settlement !== undefined && settlement.accepted === 0),
-      }),
-    )
+      })
+    const attributes = { 'spillway.destination.id': this.#destinationId, 'spillway.log_type': stream.logType }
+    await this.#deps.tracing.span('spillway.write_cursor', 'client', attributes, () => this.retry(move))
     stream.settled(to, frozen, stillDivided)
     // Said once it is on record.
     this.#deps.reporter.skipped(stream.logType, settlement?.skipped ?? [])

@@ -13,6 +13,7 @@ import { type Availability, isCancelled, isTransient } from '../db/availability.
 import type { Destination } from '../destinations/destination.ts'
 import { LeaseLostError } from '../errors.ts'
 import type { Position } from '../sources/position.ts'
+import type { Tracing } from '../telemetry/tracing.ts'
 import { Backlog } from './backlog.ts'
 import { Condition } from './condition.ts'
 import { CursorWriter } from './cursor-writer.ts'
@@ -37,6 +38,7 @@ export interface ForwarderDeps {
   readonly reporter: Reporter
   readonly rate: RateLimit
   readonly progress: Progress
+  readonly tracing: Tracing
   readonly backoffScheduleMs: readonly number[]
   /** In [0, 1). */
   readonly random: () => number

@@ -6,6 +6,7 @@ import { LeaseLostError } from '../errors.ts'
 import type { Floor } from '../sources/floors.ts'
 import type { Oldest } from '../sources/reader.ts'
 import type { Log } from '../telemetry/log.ts'
+import type { Tracing } from '../telemetry/tracing.ts'
 import type { Cursor } from './cursor.ts'
 import { type Health, healthy } from './decide.ts'
 import type { DestinationState, FleetStore } from './fleet-store.ts'
@@ -25,6 +26,7 @@ export interface OpeningDeps {
   readonly sourceAvailability: Availability
   readonly lanes: Lanes
   readonly progress: Progress
+  readonly tracing: Tracing
   readonly clock: Clock
   readonly log: Log
   readonly http: PermittingHttp

@@ -16,6 +16,7 @@ import { type Availability, errorCode, isAboutPolicy, isCancelled, isTransient }
 import type { SourceSql } from '../db/client.ts'
 import { SourceError, SourceRewoundError } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
+import type { Tracing } from '../telemetry/tracing.ts'
 import { resolveSource } from './catalog.ts'
 import type { Diagnosis } from './diagnosis.ts'
 import { FirstRows } from './first-rows.ts'
@@ -35,6 +36,8 @@ export interface WatcherDeps {
   readonly diagnosis: Diagnosis
   /** The first row of the table is also told as it was this long ago. */
   readonly lookBackMs: number
+  /** Of the pages that are read; none by default. */
+  readonly tracing?: Tracing
   /** When to say that the horizon stands still; by default as `stallPolicy` says. */
   readonly stall?: StallPolicy
   /** How far the source was read by former runs. */
@@ -178,9 +181,9 @@ export class Watcher {
 
   /** Until the source has to be looked up again. */
   async #watch(signal: AbortSignal): Promise<void> {
-    const { sql, pollIntervalMs } = this.#deps
+    const { sql, pollIntervalMs, tracing } = this.#deps
     const source = await resolveSource(sql, this.definition)
-    const reader = new Reader(sql, source)
+    const reader = new Reader(sql, source, tracing)
     const memory = await this.#recall()
     const follower = follow({ sql, source, reader, memory })
     this.#told = memory.horizon

@@ -39,6 +39,7 @@ describe('parseConfig', () => {
       apiToken: undefined,
       ticketSecret: undefined,
       leaseMs: 15_000,
+      tracing: undefined,
       logLevel: 'info',
       metricsPerDestination: false,
     } satisfies Config)
@@ -66,6 +67,9 @@ describe('parseConfig', () => {
       SPILLWAY_API_TOKEN: 'token',
       SPILLWAY_TICKET_SECRET: 'secret',
       SPILLWAY_LEASE_MS: '5000',
+      OTEL_EXPORTER_OTLP_ENDPOINT: 'https://spans.internal/base/',
+      OTEL_TRACES_SAMPLER: 'parentbased_traceidratio',
+      OTEL_TRACES_SAMPLER_ARG: '0.25',
       LOG_LEVEL: 'DEBUG',
       SPILLWAY_METRICS_PER_DESTINATION: 'True',
     })
@@ -104,6 +108,7 @@ describe('parseConfig', () => {
       apiToken: 'token',
       ticketSecret: 'secret',
       leaseMs: 5_000,
+      tracing: { url: 'https://spans.internal/base/v1/traces', ratio: 0.25 },
       logLevel: 'debug',
       metricsPerDestination: true,
     } satisfies Config)

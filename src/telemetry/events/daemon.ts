@@ -149,4 +149,27 @@ export const daemonEvents = {
       ),
     },
   },
+  'tracing.error': {
+    level: 'warn',
+    message: 'Spans do not reach the collector: {code}.',
+    meaning:
+      'The OpenTelemetry collector is away, hangs or refuses. Spans are lost; deliveries and their records are not touched.',
+    action:
+      'See whether the collector of `OTEL_EXPORTER_OTLP_ENDPOINT` is up, reachable and lets this daemon in.',
+    fields: {
+      code: text("`http_status`, `timeout`, or the system's error code"),
+      status: optional(integer('The HTTP status, where there was one')),
+      lost: integer(
+        'Spans that did not get away since the first failure; what did not fit the queue comes on top',
+      ),
+      suppressed: integer('Failures since the last such line'),
+    },
+  },
+  'tracing.recovered': {
+    level: 'info',
+    message: 'Spans reach the collector again.',
+    meaning: 'The first success after `tracing.error`.',
+    action: 'Nothing.',
+    fields: { lost: integer('Spans that did not get away') },
+  },
 } as const
