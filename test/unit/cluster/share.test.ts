@@ -14,6 +14,9 @@ test.each([
   { held: [32, 32, 0], shares: [22, 21, 21] },
   { held: [21, 22, 21], shares: [21, 22, 21] },
   { held: [22, 21, 0], shares: [22, 21, 21] },
+  // One of two that give to a third has given already: it does not give once more.
+  { held: [22, 32, 10], shares: [22, 21, 21] },
+  { held: [32, 21, 11], shares: [22, 21, 21] },
   { held: Array(64).fill(1), shares: Array(64).fill(1) },
 ])('of $held held, the shares are $shares', ({ held, shares }) => {
   expect(sharesOf(held)).toEqual(shares)
