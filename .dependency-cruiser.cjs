@@ -45,10 +45,24 @@ module.exports = {
     {
       name: 'one-way-out',
       comment:
-        'What customers configure is reached through src/egress and its address guard alone. Modules that also have innocent uses (http, net) are in test/unit/project/egress.test.ts.',
+        'What customers configure is reached through src/egress and its address guard alone. Modules that also have innocent uses (http, net) are in test/unit/project/egress.test.ts. The one that goes another way is the exporter of spans, to a collector that the operator names: docs/decisions/0013.',
       severity: 'error',
       from: { path: '^(src|providers)/', pathNot: '^src/egress/' },
       to: { path: ['^(node:)?(https|http2|tls|dgram|dns)(/|$)', '(^|/)undici(/|$)'] },
+    },
+    {
+      name: 'tracing-stays-narrow',
+      comment: 'The rest of the daemon knows the interface in src/telemetry/tracing.ts.',
+      severity: 'error',
+      from: { path: '^(src|providers)/', pathNot: '^src/telemetry/otlp-tracing\\.ts$' },
+      to: { path: '(^|/)@opentelemetry/' },
+    },
+    {
+      name: 'tracing-on-demand',
+      comment: 'Where tracing is off, OpenTelemetry is not loaded.',
+      severity: 'error',
+      from: { path: '^(src|providers)/' },
+      to: { path: '^src/telemetry/otlp-tracing\\.ts$', dynamic: false },
     },
     {
       name: 'no-dev-dependency-in-production',

@@ -1,5 +1,6 @@
 /**
- * Writes what of the documents comes from the code: docs/LOGS.md from the catalogue of log events, and the
+ * Writes what of the documents comes from the code: docs/LOGS.md from the catalogue of log events, docs/METRICS.md from
+ * that of metrics, and the
  * table of the doctor's codes in docs/OPERATIONS.md. With `--check` it writes nothing and exits 1 if a document
  * is out of date.
  */
@@ -8,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { type Hazard, hazards } from '../src/cli/doctor/codes.ts'
 import type { EventDefinition, Field } from '../src/telemetry/events/field.ts'
 import { subjects } from '../src/telemetry/events.ts'
+import { metricsPage, renderMetrics } from './metrics-page.ts'
 
 export const logsPage = fileURLToPath(new URL('../docs/LOGS.md', import.meta.url))
 export const operationsPage = fileURLToPath(new URL('../docs/OPERATIONS.md', import.meta.url))
@@ -27,6 +29,7 @@ Every line has \`level\` (\`debug\`, \`info\`, \`warn\`, \`error\`, \`fatal\`), 
 \`LOG_LEVEL\` sets the lowest level that is written, \`info\` by default.
 
 - **\`warn\` asks for somebody's attention** at some time: something is not delivered, or will not be soon.
+  Each event of this level or above has a section in the [runbook](RUNBOOK.md).
 - **\`fatal\`** is the last line of a process that could not go on.
 - **\`info\`** tells the story of a day without flooding it: deliveries are summed up per destination.
 - **\`debug\`** has a line for each batch.
@@ -82,11 +85,13 @@ function row([code, { level, meaning, action }]: [string, EventDefinition]): str
   return `| [\`${code}\`](#${anchor(code)}) | ${level} | ${cell(meaning)} | ${cell(action)} |`
 }
 
-function detail([code, { level, message, fields }]: [string, EventDefinition]): string {
+function detail([code, { level, message, fields, metrics = [] }]: [string, EventDefinition]): string {
   const rows = Object.entries(fields).map(
     ([name, field]) => `| \`${name}\` | ${typeOf(field)} | ${cell(field.description)} |`,
   )
-  return `### \`${code}\`\n\n${level}: ${message}\n\n| field | type | what it is |\n|---|---|---|\n${rows.join('\n')}\n`
+  const moved = metrics.map(({ name }) => `\`${name}\``)
+  const counted = moved.length === 0 ? '' : `Moves ${moved.join(', ')} ([METRICS.md](METRICS.md)).\n\n`
+  return `### \`${code}\`\n\n${level}: ${message}\n\n${counted}| field | type | what it is |\n|---|---|---|\n${rows.join('\n')}\n`
 }
 
 function typeOf({ kind, optional }: Field): string {
@@ -133,6 +138,7 @@ if (import.meta.main) {
   const check = process.argv.includes('--check')
   const pages = [
     { name: 'docs/LOGS.md', path: logsPage, render: renderLogs },
+    { name: 'docs/METRICS.md', path: metricsPage, render: renderMetrics },
     { name: 'docs/OPERATIONS.md', path: operationsPage, render: renderOperations },
   ]
   for (const { name, path, render } of pages) {

@@ -16,6 +16,9 @@ import { Route } from './db/pooler.ts'
 import { type Readiness, type RunningHttpServer, startHttpServer } from './http/server.ts'
 import { Service } from './service.ts'
 import type { Log } from './telemetry/log.ts'
+import type { Metrics } from './telemetry/metrics.ts'
+import { noTracing, type Tracing } from './telemetry/tracing.ts'
+import { version as ownVersion } from './version.ts'
 
 export { destinationTypes }
 
@@ -25,19 +28,27 @@ const stopMarginMs = 3_500
 export class Daemon {
   readonly #config: Config
   readonly #log: Log
+  readonly #metrics: Metrics
   readonly #availability: Availability
   readonly #stopping = new AbortController()
   #database: Database | undefined
+  #tracing: Tracing = noTracing
   #http: RunningHttpServer | undefined
   #service: Service | undefined
   #starting: Promise<void> = Promise.resolve()
   #serving: Promise<void> = Promise.resolve()
   #startedAt = 0
 
-  constructor(config: Config, log: Log) {
+  /** `metrics`: those that `log` moves. */
+  constructor(config: Config, log: Log, metrics: Metrics) {
     this.#config = config
     this.#log = log
+    this.#metrics = metrics
     this.#availability = new Availability(log, 'state')
+    metrics.provide({
+      spillway_ready: () => (this.#readiness().ready ? 1 : 0),
+      spillway_database_up: () => [{ labels: { database: 'state' }, value: this.#availability.down ? 0 : 1 }],
+    })
   }
 
   /** Where health is told; undefined before the start. */
@@ -57,12 +68,18 @@ export class Daemon {
 
   async #start(): Promise<void> {
     this.#startedAt = performance.now()
-    const { databaseUrl, httpHost, httpPort } = this.#config
+    const { databaseUrl, httpHost, httpPort, tracing } = this.#config
     this.#log.emit('daemon.starting', { node: process.version, embedded: databaseUrl === undefined })
+    if (tracing) {
+      // Loaded on demand: without it OpenTelemetry costs neither time nor memory.
+      const { openOtlpTracing } = await import('./telemetry/otlp-tracing.ts')
+      this.#tracing = openOtlpTracing(tracing, ownVersion, this.#log)
+    }
     this.#http = await startHttpServer({
       host: httpHost,
       port: httpPort,
       readiness: () => this.#readiness(),
+      metrics: this.#metrics,
     })
     this.#database = await openDatabase(databaseUrl, this.#log)
     const { url } = this.#database
@@ -98,6 +115,7 @@ export class Daemon {
       this.#config.requestTimeoutMs + stopMarginMs,
       Promise.allSettled([this.#starting, this.#serving]),
     )
+    await this.#tracing.stop()
     await this.#http?.close()
     await this.#database?.close()
     this.#log.emit('daemon.stopped', { duration_ms: Math.round(performance.now() - began) })
@@ -125,6 +143,8 @@ export class Daemon {
       config: this.#config,
       types: destinationTypes,
       log: this.#log,
+      metrics: this.#metrics,
+      tracing: this.#tracing,
       availability: this.#availability,
     })
     const stopped = Promise.withResolvers<void>()

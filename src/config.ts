@@ -7,6 +7,7 @@ import type { FieldProblem } from '../providers/provider.ts'
 import type { SecretKey } from './destinations/sealing.ts'
 import { secretVariables } from './destinations/secrets.ts'
 import { ConfigError } from './errors.ts'
+import { parseTracing, type TracingConfig } from './telemetry/tracing-config.ts'
 
 export interface Config {
   readonly production: boolean
@@ -35,7 +36,11 @@ export interface Config {
   readonly apiToken: string | undefined
   readonly ticketSecret: string | undefined
   readonly leaseMs: number
+  /** Undefined: no spans. */
+  readonly tracing: TracingConfig | undefined
   readonly logLevel: LogLevel
+  /** `/metrics` has series for each destination. */
+  readonly metricsPerDestination: boolean
 }
 
 /** What may be reached besides public addresses. */
@@ -119,7 +124,9 @@ export function parseConfig(env: NodeJS.ProcessEnv): Config {
     ticketSecret: text('SPILLWAY_TICKET_SECRET'),
     // A lease shorter than a second ends in any pause of the garbage collector.
     leaseMs: integer('SPILLWAY_LEASE_MS', 15_000, 1_000, 10 * MINUTE),
+    tracing: parseTracing(text, (field, problem) => problems.push({ field, problem })),
     logLevel: parsed<LogLevel>('LOG_LEVEL', 'info', parseLevel),
+    metricsPerDestination: parsed('SPILLWAY_METRICS_PER_DESTINATION', false, parseFlag),
   }
   if (production && text('DATABASE_URL') === undefined) {
     const problem =
@@ -250,6 +257,13 @@ function parseHost(raw: string): Parsed<string> {
 function parseLevel(raw: string): Parsed<LogLevel> {
   const value = logLevels.find((level) => level === raw.toLowerCase())
   return value === undefined ? { problem: `must be one of ${logLevels.join(', ')}` } : { value }
+}
+
+function parseFlag(raw: string): Parsed<boolean> {
+  const value = raw.toLowerCase()
+  return value === 'true' || value === 'false'
+    ? { value: value === 'true' }
+    : { problem: 'must be true or false' }
 }
 
 /** A mistyped name would be a setting that silently does nothing. */

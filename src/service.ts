@@ -12,14 +12,19 @@ import { LeaseStore } from './cluster/lease-store.ts'
 import { Leases } from './cluster/leases.ts'
 import type { Config } from './config.ts'
 import { Availability, isTransient } from './db/availability.ts'
-import { connectState, type SourceSql, type Sql } from './db/client.ts'
+import type { SourceSql, Sql } from './db/client.ts'
+import { meterSource, meterState, PoolUsage } from './db/pool-usage.ts'
 import { Route } from './db/pooler.ts'
+import type { DatabaseProbe } from './db/probe.ts'
+import { connectRenewingState } from './db/renewing.ts'
 import { openSource } from './db/source.ts'
 import { DueScan } from './delivery/due-scan.ts'
 import { Fleet } from './delivery/fleet.ts'
 import { FleetStore } from './delivery/fleet-store.ts'
 import { LagMeter } from './delivery/lag.ts'
 import { Lanes } from './delivery/lanes.ts'
+import type { PermittingHttp } from './delivery/lease.ts'
+import { Progress } from './delivery/progress.ts'
 import { ReplayFacts } from './delivery/replay-facts.ts'
 import { ReplayQueue } from './delivery/replay-store.ts'
 import { Replays } from './delivery/replays.ts'
@@ -28,6 +33,11 @@ import type { DestinationRules } from './destinations/destination.ts'
 import { DatabaseClock, Registry, type RegistryChanges } from './destinations/registry.ts'
 import { openVault, type Vault } from './destinations/secrets.ts'
 import { type ClosableHttpClient, createHttpClient } from './egress/http-client.ts'
+import { metered } from './egress/metered-client.ts'
+import { traced } from './egress/traced.ts'
+import type { Readiness } from './readiness.ts'
+import { serviceReadiness } from './service-readiness.ts'
+import { destinationReadings, serviceReadings } from './service-readings.ts'
 import { DatabaseDiagnosis } from './sources/diagnosis.ts'
 import { Floors } from './sources/floors.ts'
 import { HorizonStore } from './sources/horizon-store.ts'
@@ -37,6 +47,8 @@ import type { Trace } from './sources/rewind.ts'
 import type { SourceDefinition } from './sources/source.ts'
 import { SourceSet } from './sources/source-set.ts'
 import type { Log } from './telemetry/log.ts'
+import type { Metrics } from './telemetry/metrics.ts'
+import type { Tracing } from './telemetry/tracing.ts'
 import { version } from './version.ts'
 
 export interface ServiceOptions {
@@ -47,6 +59,8 @@ export interface ServiceOptions {
   readonly pooled: boolean
   readonly types: readonly DestinationType[]
   readonly log: Log
+  readonly metrics: Metrics
+  readonly tracing: Tracing
   /** Of the database with Spillway's own tables. */
   readonly availability: Availability
 }
@@ -99,40 +113,45 @@ export class Service {
   readonly #leaseConnection: LeaseConnection
   readonly #leases: Leases
   readonly #rerouted = Promise.withResolvers<void>()
+  readonly #progress = new Progress()
+  readonly #probes: readonly DatabaseProbe[]
+  readonly #readiness: Readiness
+  readonly #withdraw: readonly (() => void)[]
   #floors = new Floors(new Map())
   #loops: Promise<unknown> = Promise.resolve()
 
   constructor(options: ServiceOptions) {
-    const { config, databaseUrl, route, pooled, log, availability } = options
+    const { config, databaseUrl, route, pooled, log, metrics, tracing, availability } = options
     const sourceUrl = config.sourceDatabaseUrl ?? databaseUrl
     const sourceRoute = sourceUrl === databaseUrl ? route : new Route(sourceUrl, 'source', log)
     this.#options = options
     this.#types = new Map(options.types.map((type) => [type.type, type]))
     this.#vault = openVault(config)
-    this.#sql = connectState(databaseUrl, {
-      applicationName: 'spillway',
-      max: statePoolSize,
-      pooled,
-      oneStatementAtATime: true,
-    })
-    this.#sourceSql = openSource(
-      sourceUrl,
-      { applicationName: 'spillway reader', max: sourcePoolSize },
-      sourceRoute,
+    const pools = { state: new PoolUsage(statePoolSize), source: new PoolUsage(sourcePoolSize) }
+    const state = { applicationName: 'spillway', max: statePoolSize, pooled, oneStatementAtATime: true }
+    this.#sql = meterState(connectRenewingState(databaseUrl, state), pools.state)
+    const source = { applicationName: 'spillway reader', max: sourcePoolSize }
+    this.#sourceSql = meterSource(
+      openSource(sourceUrl, source, sourceRoute, { renewing: true }),
+      pools.source,
     )
     this.#sourceAvailability = new Availability(log, 'source')
     this.#http = createHttpClient({ allow: config.egressAllow, proxy: config.egressProxy })
+    const http: PermittingHttp = {
+      permitting: (refusal) => traced(metered(this.#http.permitting(refusal), metrics), tracing),
+    }
     this.#horizons = new HorizonStore(this.#sql)
     const clock = new DatabaseClock()
     this.#sources = new SourceSet({
       sql: this.#sourceSql,
       availability: this.#sourceAvailability,
       log,
+      tracing,
       pollIntervalMs: config.pollIntervalMs,
       lookBackMs: config.leaseMs + lookBackMarginMs,
       diagnosis: new DatabaseDiagnosis(this.#sourceSql),
       recall: (definition) =>
-        availability.retry(() => this.#horizons.recall(definition), this.#stopping.signal),
+        availability.retry(() => this.#horizons.recall(definition), this.#closing.signal),
       remember: (definition, horizon, trace) => this.#remember(definition, horizon, trace),
       onRows: (logType, rows) => this.#fleet.wake(logType, rows),
       onReady: (logType) => {
@@ -150,12 +169,14 @@ export class Service {
     })
     const fleetStore = new FleetStore(this.#sql)
     const lanes = new Lanes(laneSizes)
+    const replayLanes = new Lanes(replayLaneSizes)
     const shared = {
       availability,
       sourceAvailability: this.#sourceAvailability,
       clock,
       log,
-      http: this.#http,
+      tracing,
+      http,
       requestTimeoutMs: config.requestTimeoutMs,
       backoffScheduleMs: config.backoffScheduleMs,
       random: Math.random,
@@ -166,6 +187,7 @@ export class Service {
       store: fleetStore,
       lanes,
       lease: (shard) => this.#leases.of(shard),
+      progress: this.#progress,
       rules: () => this.#rules(),
       floors: () => this.#floors.current,
       requestScan: () => this.#scan.request(),
@@ -176,7 +198,7 @@ export class Service {
       fleet: fleetStore,
       leases: () => this.#leases.serving,
       facts: new ReplayFacts(this.#sql),
-      lanes: new Lanes(replayLaneSizes),
+      lanes: replayLanes,
       liveContended: () => lanes.contended,
       destination: (id) => this.#fleet.destination(id),
       rate: (id) => this.#fleet.rate(id),
@@ -228,9 +250,33 @@ export class Service {
       sql: this.#sql,
       availability,
       clock,
+      reading: (look) => this.#progress.track('registry', look, () => this.#stopping.signal.aborted),
       onPoll: () => this.#floors.mark(this.#sources.horizons),
       onChanges: (changes) => this.#apply(changes),
     })
+    const { readiness, probes } = serviceReadiness({
+      sql: this.#sql,
+      sourceSql: this.#sourceSql,
+      sources: this.#sources,
+      progress: this.#progress,
+      leases: this.#leases,
+      pollIntervalMs: config.pollIntervalMs,
+    })
+    this.#readiness = readiness
+    this.#probes = probes
+    const parts = {
+      fleet: this.#fleet,
+      sources: this.#sources,
+      lag: this.#lag,
+      lanes: { live: lanes, replay: replayLanes },
+      pools,
+      sourceAvailability: this.#sourceAvailability,
+      leases: this.#leases,
+    }
+    this.#withdraw = [
+      metrics.provide(serviceReadings(parts)),
+      metrics.provideDestinations(() => destinationReadings(parts)),
+    ]
   }
 
   get destinations(): number {
@@ -243,12 +289,7 @@ export class Service {
 
   /** What keeps it from its work at the moment. */
   get problems(): string[] {
-    const { availability } = this.#options
-    return [
-      ...(availability.down ? ['state database unavailable'] : []),
-      ...(this.#sourceAvailability.down ? ['source database unavailable'] : []),
-      ...this.#leases.problems,
-    ]
+    return this.#readiness.problems
   }
 
   /** Resolves when all rows are taken up and delivery runs. */
@@ -267,6 +308,7 @@ export class Service {
       this.#lag.run(signal),
       this.#notifications.run(signal),
       this.#replays.run(signal),
+      ...this.#probes.map((probe) => probe.run(signal)),
     ])
   }
 
@@ -300,6 +342,7 @@ export class Service {
       this.#sourceSql.end({ timeout: closeSeconds }),
     ])
     await within(settleMs, rest)
+    for (const withdraw of this.#withdraw) withdraw()
   }
 
   async #leave(graceMs: number): Promise<void> {
@@ -322,7 +365,7 @@ export class Service {
       await this.#horizons.remember(definition, horizon, trace)
     } catch (error) {
       if (isTransient(error)) this.#options.availability.reportDown(error)
-      else if (!this.#stopping.signal.aborted) {
+      else if (!this.#closing.signal.aborted) {
         this.#options.log.emit('source.error', { log_type: definition.logType, error })
       }
     }

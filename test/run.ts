@@ -19,6 +19,7 @@ interface SystemPackage {
 
 const systemPackages: readonly SystemPackage[] = [
   { name: 'pgbouncer', command: 'pgbouncer', neededBy: 'the tests behind a pooler' },
+  { name: 'prometheus', command: 'promtool', neededBy: 'the checks of metrics and alert rules' },
 ]
 
 /** Where Debian has daemons; missing from the PATH of ordinary users. */

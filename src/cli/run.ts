@@ -2,6 +2,7 @@
 import { Daemon } from '../app.ts'
 import { parseConfig } from '../config.ts'
 import { createLog } from '../telemetry/log.ts'
+import { Metrics } from '../telemetry/metrics.ts'
 import { version } from '../version.ts'
 import { type AddCommand, CommandFailed } from './command.ts'
 
@@ -11,8 +12,9 @@ export const addRun: AddCommand = (program, { env, signal }) => {
     .description('migrate the database, then forward events until SIGTERM or SIGINT')
     .action(async () => {
       const config = parseConfig(env)
-      const log = createLog({ level: config.logLevel, version })
-      const daemon = new Daemon(config, log)
+      const metrics = new Metrics({ version, perDestination: config.metricsPerDestination })
+      const log = createLog({ level: config.logLevel, version, metrics })
+      const daemon = new Daemon(config, log, metrics)
       const signalled = new Promise<void>((resolve) => {
         if (signal.aborted) resolve()
         signal.addEventListener('abort', () => resolve(), { once: true })

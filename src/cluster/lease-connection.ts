@@ -3,7 +3,6 @@
  * trusted for long. A statement without an answer costs the connection, and the next one opens another; whatever is
  * cut without a word is found out so, well before a lease ends.
  */
-import { sleep } from '../clock.ts'
 import type { Sql } from '../db/client.ts'
 import { Connection } from '../db/connection.ts'
 import type { Route } from '../db/pooler.ts'
@@ -20,67 +19,42 @@ export interface LeaseConnectionOptions {
 
 export class LeaseConnection {
   readonly #options: LeaseConnectionOptions
-  #connection: Connection | undefined
+  #connection: Connection
   #opening: Promise<Connection> | undefined
-  #isFirst = true
   #closed = false
 
   constructor(options: LeaseConnectionOptions) {
     this.#options = options
+    this.#connection = connect(options.url)
   }
 
   /** Rejects with a transient error when there is no answer in time. */
   async run<T>(statement: (sql: Sql) => PromiseLike<T>): Promise<T> {
-    const answered = new AbortController()
-    const late = sleep(this.#options.answerWithinMs, answered.signal).then(() => {
-      if (!answered.signal.aborted) this.#drop()
-      throw Object.assign(new Error('the database does not answer'), { code: 'ETIMEDOUT' })
-    })
-    late.catch(() => {})
-    try {
-      const answer = this.#open().then(({ sql }) => statement(sql))
-      // Whoever drops the connection fails the statement that waits on it.
-      answer.catch(() => {})
-      return await Promise.race([answer, late])
-    } finally {
-      answered.abort()
-    }
+    const connection = await this.#open()
+    return connection.within(this.#options.answerWithinMs, statement(connection.sql))
   }
 
   async close(): Promise<void> {
     this.#closed = true
-    const connection = this.#connection
-    this.#connection = undefined
-    await connection?.end(1)
+    await this.#connection.end(1)
   }
 
-  #drop(): void {
-    const connection = this.#connection
-    this.#connection = undefined
-    this.#opening = undefined
-    void connection?.end(0)
-  }
-
-  #open(): Promise<Connection> {
-    if (this.#closed)
-      throw Object.assign(new Error('the connection is closed'), { code: 'CONNECTION_CLOSED' })
-    if (this.#connection && !this.#connection.lost) return Promise.resolve(this.#connection)
-    if (this.#opening) return this.#opening
-    const opening = this.#connect().finally(() => {
-      if (this.#opening === opening) this.#opening = undefined
+  async #open(): Promise<Connection> {
+    if (!this.#connection.lost || this.#closed) return this.#connection
+    // Statements that come together open one together.
+    this.#opening ??= this.#reopen().finally(() => {
+      this.#opening = undefined
     })
-    this.#opening = opening
-    return opening
+    return this.#opening
   }
 
-  async #connect(): Promise<Connection> {
+  async #reopen(): Promise<Connection> {
     const { url, route, pooled, onRerouted } = this.#options
-    if (!this.#isFirst) {
-      route.forget()
-      if ((await route.pooled()) !== pooled) onRerouted()
-    }
-    this.#isFirst = false
-    this.#connection = new Connection(url, 'spillway leases')
+    route.forget()
+    if ((await route.pooled()) !== pooled) onRerouted()
+    this.#connection = connect(url)
     return this.#connection
   }
 }
+
+const connect = (url: string) => new Connection(url, 'spillway leases')

@@ -35,6 +35,8 @@ export interface LeasesDeps {
 
 /** A newcomer gets its share, and the shards of one that leaves are taken, about so soon. */
 const longestTickMs = 500
+/** While others give up what is its share: for so long, at most, nobody delivers what has been given up. */
+const owedTickMs = 100
 /** Clocks that differ in their pace, and the time that it takes to break off what is under way. */
 const trustMargin = 0.1
 const shortestMarginMs = 300
@@ -50,6 +52,8 @@ export class Leases {
   #expiryTimer: NodeJS.Timeout | undefined
   #isLeaving = false
   #workedAt: number
+  /** It has less than its share. */
+  #isOwed = false
   /** Since when there are shards for it that it has not got. */
   #wantingSince: number | undefined
 
@@ -73,9 +77,9 @@ export class Leases {
   get problems(): string[] {
     const { clock, leaseMs } = this.#deps
     const now = clock.monotonic()
-    if (now - this.#workedAt > leaseMs) return ['the leases cannot be renewed']
+    if (now - this.#workedAt > leaseMs) return ['leases: they cannot be renewed']
     const isWanting = this.#wantingSince !== undefined && now - this.#wantingSince > leaseMs
-    return isWanting ? ['shards that nobody holds cannot be taken'] : []
+    return isWanting ? ['leases: shards that nobody holds cannot be taken'] : []
   }
 
   /** Resolves when the first shards are taken, if there are any to be had. Rejects when `signal` aborts meanwhile. */
@@ -102,7 +106,7 @@ export class Leases {
     const { availability, leaseMs } = this.#deps
     const tickMs = Math.min(longestTickMs, leaseMs / 6)
     while (!signal.aborted) {
-      await sleep(tickMs, signal)
+      await sleep(this.#isOwed ? Math.min(tickMs, owedTickMs) : tickMs, signal)
       if (signal.aborted) break
       try {
         await this.#tick()
@@ -148,16 +152,20 @@ export class Leases {
     if (!holdings.some(({ replica }) => replica === id)) return
     const share = fairShare(id, holdings)
     const wanted = Math.min(share - this.#held.size, free)
+    this.#isOwed = share > this.#held.size
     if (wanted <= 0) {
       this.#wantingSince = undefined
       const excess = this.serving.slice(share)
-      if (excess.length > 0) void this.#give(excess, this.#deps.graceMs, 'rebalancing')
+      if (excess.length > 0) {
+        this.#give(excess, this.#deps.graceMs, 'rebalancing').catch((error) => this.#failed.reject(error))
+      }
       return
     }
     this.#wantingSince ??= clock.monotonic()
     const began = clock.monotonic()
     const acquired = await store.acquire(wanted, [...this.#held.keys()])
     if (acquired.length < wanted) await store.restoreShards()
+    else this.#wantingSince = undefined
     this.#take(acquired, began)
   }
 

@@ -11,14 +11,15 @@ export interface Holding {
 }
 
 /**
- * Of what cannot be divided evenly, one more goes to each of those that hold the most already. `holdings` are those of all
- * live replicas, `replica`'s own among them.
+ * Of what cannot be divided evenly, one more goes to each of those that hold so many already; while shards are on the
+ * move, the same ones at every look. `holdings` are those of all live replicas, `replica`'s own among them.
  */
 export function fairShare(replica: string, holdings: readonly Holding[]): number {
   const least = Math.floor(shardCount / holdings.length)
   const remainder = shardCount % holdings.length
+  const counted = ({ shards }: Holding) => Math.min(shards, least + 1)
   const rank = holdings
-    .toSorted((a, b) => b.shards - a.shards || (a.replica < b.replica ? -1 : 1))
+    .toSorted((a, b) => counted(b) - counted(a) || (a.replica < b.replica ? -1 : 1))
     .findIndex((holding) => holding.replica === replica)
   return rank < remainder ? least + 1 : least
 }

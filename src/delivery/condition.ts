@@ -43,6 +43,10 @@ export class Condition {
     return this.#health.firstFailedAt !== undefined
   }
 
+  get status(): Health['status'] {
+    return this.#health.status
+  }
+
   get consecutiveFailures(): number {
     return this.#health.consecutiveFailures
   }

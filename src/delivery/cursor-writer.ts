@@ -1,9 +1,12 @@
 /** Moves the cursors of one destination: every move is one write, tried until the database has taken it. */
 import type { Availability } from '../db/availability.ts'
+import { LeaseLostError } from '../errors.ts'
 import { comparePositions, laterOf, type Position } from '../sources/position.ts'
+import type { Tracing } from '../telemetry/tracing.ts'
 import type { Batch } from './batch.ts'
 import type { Divided } from './cursor.ts'
 import { retryHeld } from './lease.ts'
+import type { Progress } from './progress.ts'
 import type { Reporter } from './reporter.ts'
 import type { Settlement } from './settlement.ts'
 import type { DeliveryStore } from './store.ts'
@@ -13,6 +16,8 @@ export interface CursorWriterDeps {
   readonly store: DeliveryStore
   readonly availability: Availability
   readonly reporter: Pick<Reporter, 'skipped' | 'deadLettered'>
+  readonly progress: Progress
+  readonly tracing: Tracing
 }
 
 export class CursorWriter {
@@ -51,7 +56,7 @@ export class CursorWriter {
     }
     const accepted = settlement?.accepted ?? 0
     const stillDivided = remaining(divided, to, accepted)
-    await this.retry(() =>
+    const move = () =>
       this.#deps.store.move({
         destinationId: this.#destinationId,
         logType: stream.logType,
@@ -66,8 +71,9 @@ export class CursorWriter {
         accepted,
         // Skipping and freezing wait for the disk; settling alone may be lost with it and is then repeated.
         durable: freezes || (settlement !== undefined && settlement.accepted === 0),
-      }),
-    )
+      })
+    const attributes = { 'spillway.destination.id': this.#destinationId, 'spillway.log_type': stream.logType }
+    await this.#deps.tracing.span('spillway.write_cursor', 'client', attributes, () => this.retry(move))
     stream.settled(to, frozen, stillDivided)
     // Said once it is on record.
     this.#deps.reporter.skipped(stream.logType, settlement?.skipped ?? [])
@@ -79,8 +85,10 @@ export class CursorWriter {
    * lease is not held any more.
    */
   retry<T>(work: () => Promise<T>): Promise<T> {
-    const { availability, store } = this.#deps
-    return retryHeld(availability, store.lease, work, this.#signal)
+    const { availability, progress, store } = this.#deps
+    const isForeign = (error: unknown) => this.#signal.aborted || error instanceof LeaseLostError
+    const write = () => retryHeld(availability, store.lease, work, this.#signal)
+    return progress.track('cursor', write, isForeign)
   }
 }
 

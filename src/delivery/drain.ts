@@ -10,14 +10,15 @@ import type { Outcome, Sender } from '../../providers/provider.ts'
 import { type Clock, sleep } from '../clock.ts'
 import type { Destination } from '../destinations/destination.ts'
 import type { Position } from '../sources/position.ts'
-import { attempt } from './attempt.ts'
+import type { Tracing } from '../telemetry/tracing.ts'
+import { attemptBatch } from './attempt-batch.ts'
 import type { DeliveredAhead } from './backlog.ts'
 import type { Batch } from './batch.ts'
 import { learnSize } from './batch-size.ts'
 import type { Condition } from './condition.ts'
 import type { CursorWriter } from './cursor-writer.ts'
 import { Flights, type Landing } from './flights.ts'
-import { eachAlone, Halving, searchOptions } from './halving.ts'
+import { Halving, searchOptions } from './halving.ts'
 import type { Seat } from './lanes.ts'
 import type { RateLimit } from './rate-limit.ts'
 import type { Reporter } from './reporter.ts'
@@ -31,6 +32,7 @@ export interface DrainDeps {
   readonly writer: CursorWriter
   readonly reporter: Reporter
   readonly rate: RateLimit
+  readonly tracing: Tracing
   /** Aborts when no new batch shall be started. */
   readonly stopping: AbortSignal
   /** Aborts what is on its way. */
@@ -237,17 +239,15 @@ export class Drain {
     const settled = { outcome: { kind: 'accepted' }, durationMs: 0 } as const
     if (batch.events.length === 0) return settled
     if (this.#acceptedAhead.delete(batch.id)) return { ...settled, isOld: true }
-    const { clock, condition, rate, sender, aborting } = this.#deps
+    const { clock, condition, rate, sender, tracing, aborting } = this.#deps
     const started = clock.monotonic()
     const begun = { at: started }
     this.#begun.add(begun)
     const slow = setTimeout(() => seat.stepAside(), slowAfterMs)
     stream.size.attempted(batch.to)
     try {
-      const options = { quickRetries: !condition.failing, rate }
-      const answer = await attempt(sender, batch, options, aborting)
-      const { onePerRequest } = this.#destination.configured.framing
-      const outcome = onePerRequest ? eachAlone(answer, batch) : answer
+      const options = { quickRetries: !condition.failing, rate, tracing }
+      const outcome = await attemptBatch(this.#destination, sender, batch, options, aborting)
       const landed = { outcome, durationMs: clock.monotonic() - started }
       this.#notBefore = clock.monotonic() + this.#destination.delivery.interBatchDelayMs
       learnSize(stream.size, batch, outcome, landed.durationMs)

@@ -7,12 +7,12 @@
  */
 import { DestinationConfigError } from '../../providers/provider.ts'
 import { sleep } from '../clock.ts'
+import { changedColumns } from '../destinations/changed-columns.ts'
 import { type Destination, type DestinationRules, parseDestination } from '../destinations/destination.ts'
 import type { RegisteredRow } from '../destinations/registry.ts'
 import { LeaseLostError } from '../errors.ts'
 import type { Floor } from '../sources/floors.ts'
 import type { NewRows } from '../sources/reader.ts'
-import { changedColumns, describe } from './destination-row.ts'
 import type { DestinationState, IdleMove } from './fleet-store.ts'
 import type { Forwarder } from './forwarder.ts'
 import type { Lease } from './lease.ts'
@@ -78,9 +78,18 @@ export class Fleet {
 
   /** Destinations that are ours and are disabled or invalid. */
   get unserved(): number[] {
-    return [...this.#members].flatMap(([id, { row, problem }]) =>
-      this.#isOurs(row) && (!row.enabled || problem !== undefined) ? [id] : [],
-    )
+    return this.#own
+      .filter(({ row, problem }) => !row.enabled || problem !== undefined)
+      .map(({ row }) => row.id)
+  }
+
+  /** Those that are ours. */
+  get ids(): number[] {
+    return this.#own.map(({ row }) => row.id)
+  }
+
+  get disabled(): number {
+    return this.#own.filter(({ row }) => !row.enabled).length
   }
 
   /** As it is delivered to at the moment. */
@@ -201,6 +210,10 @@ export class Fleet {
     for (let index = 0; index < moves.length; index += loadChunk) {
       await this.#deps.store.advance(moves.slice(index, index + loadChunk))
     }
+  }
+
+  get #own(): Member[] {
+    return [...this.#members.values()].filter(({ row }) => this.#isOurs(row))
   }
 
   #isOurs({ shard }: RegisteredRow): boolean {
@@ -337,8 +350,10 @@ export class Fleet {
     const isOpen = forwarder.streams.some((stream) => stream.logType === logType)
     if (member.forwarder !== forwarder || isOpen) return
     const floor = member.floors.get(logType)
-    if (await this.#opening.openMissing(forwarder, logType, floor, this.#stopping.signal)) {
-      forwarder.wake(logType)
+    try {
+      if (await this.#opening.openMissing(forwarder, logType, floor)) forwarder.wake(logType)
+    } catch (error) {
+      if (!forwarder.stopping.aborted) throw error
     }
   }
 
@@ -377,4 +392,8 @@ function asConfigError(error: unknown): DestinationConfigError {
   return new DestinationConfigError([
     { field: 'destination', problem: 'cannot be read; the log has the error (destination.error)' },
   ])
+}
+
+function describe(row: RegisteredRow) {
+  return { destination_id: row.id, name: row.name, type: row.type, org: row.orgId }
 }

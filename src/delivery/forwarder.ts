@@ -13,6 +13,7 @@ import { type Availability, isCancelled, isTransient } from '../db/availability.
 import type { Destination } from '../destinations/destination.ts'
 import { LeaseLostError } from '../errors.ts'
 import type { Position } from '../sources/position.ts'
+import type { Tracing } from '../telemetry/tracing.ts'
 import { Backlog } from './backlog.ts'
 import { Condition } from './condition.ts'
 import { CursorWriter } from './cursor-writer.ts'
@@ -20,6 +21,7 @@ import type { Health } from './decide.ts'
 import { Drain } from './drain.ts'
 import type { IdleMove } from './fleet-store.ts'
 import type { Lanes, Seat } from './lanes.ts'
+import type { Progress } from './progress.ts'
 import type { RateLimit } from './rate-limit.ts'
 import type { Reporter } from './reporter.ts'
 import type { DeliveryStore } from './store.ts'
@@ -35,6 +37,8 @@ export interface ForwarderDeps {
   readonly clock: Clock
   readonly reporter: Reporter
   readonly rate: RateLimit
+  readonly progress: Progress
+  readonly tracing: Tracing
   readonly backoffScheduleMs: readonly number[]
   /** In [0, 1). */
   readonly random: () => number
@@ -52,7 +56,6 @@ export class Forwarder {
   readonly #sender: Sender
   readonly #streams: Stream[] = []
   readonly #bell = new Bell()
-  /** Aborts when no new batch shall be started. */
   readonly #stopping = new AbortController()
   /** Aborts what is on its way. */
   readonly #aborting = new AbortController()
@@ -93,6 +96,11 @@ export class Forwarder {
     return this.#deps.rate
   }
 
+  /** Aborts when no new batch shall be started. */
+  get stopping(): AbortSignal {
+    return this.#stopping.signal
+  }
+
   /** Writes under the lease that it delivers under. */
   get store(): DeliveryStore {
     return this.#deps.store
@@ -119,6 +127,10 @@ export class Forwarder {
 
   get failing(): boolean {
     return this.#condition.failing
+  }
+
+  get status(): Health['status'] {
+    return this.#condition.status
   }
 
   open(stream: Stream): void {

@@ -103,6 +103,11 @@ export class LagMeter {
     this.#deps = deps
   }
 
+  /** As it is in `delivery_state`, by id. */
+  get figures(): ReadonlyMap<number, Figures> {
+    return this.#written
+  }
+
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await sleep(passEveryMs, signal)
@@ -273,8 +278,8 @@ export class LagMeter {
     }
   }
 
+  /** Of those that are another replica's now, it is not known what was written last. */
   #forgetOthers(ids: readonly number[]): void {
-    if (this.#written.size <= ids.length) return
     const there = new Set(ids)
     for (const id of this.#written.keys()) if (!there.has(id)) this.#written.delete(id)
   }

@@ -19,6 +19,18 @@ export interface LaneSizes extends Readonly<Record<LaneName, LaneSize>> {
   readonly aside: LaneSize
 }
 
+/** What of a bound is taken. */
+interface Use {
+  readonly size: number
+  readonly used: number
+}
+
+export interface LaneUsage {
+  readonly name: LaneName | 'aside'
+  readonly seats: Use
+  readonly bytes: Use
+}
+
 export class Lanes {
   readonly #healthy: Lane
   readonly #failing: Lane
@@ -33,6 +45,16 @@ export class Lanes {
   /** Somebody in good health waits for a seat or for bytes. */
   get contended(): boolean {
     return this.#healthy.seats.contended || this.#healthy.bytes.contended
+  }
+
+  usage(): LaneUsage[] {
+    const lanes = { healthy: this.#healthy, failing: this.#failing, aside: this.#aside }
+    const useOf = ({ size, used }: Semaphore): Use => ({ size, used })
+    return Object.entries(lanes).map(([name, { seats, bytes }]) => ({
+      name: name as LaneUsage['name'], // Object.entries forgets the keys' type
+      seats: useOf(seats),
+      bytes: useOf(bytes),
+    }))
   }
 
   /** Waits its turn, first come first served. Rejects with the signal's reason. */
@@ -129,6 +151,10 @@ class Semaphore {
 
   get contended(): boolean {
     return this.#waiters.length > 0
+  }
+
+  get used(): number {
+    return this.size - this.#free
   }
 
   tryAcquire(amount: number): boolean {

@@ -6,12 +6,14 @@ import { LeaseLostError } from '../errors.ts'
 import type { Floor } from '../sources/floors.ts'
 import type { Oldest } from '../sources/reader.ts'
 import type { Log } from '../telemetry/log.ts'
+import type { Tracing } from '../telemetry/tracing.ts'
 import type { Cursor } from './cursor.ts'
 import { type Health, healthy } from './decide.ts'
 import type { DestinationState, FleetStore } from './fleet-store.ts'
 import { Forwarder } from './forwarder.ts'
 import type { Lanes } from './lanes.ts'
 import { type Lease, type PermittingHttp, underLease } from './lease.ts'
+import type { Progress } from './progress.ts'
 import { RateLimit, smoothBatchSize } from './rate-limit.ts'
 import { Reporter } from './reporter.ts'
 import { findStart } from './start.ts'
@@ -23,6 +25,8 @@ export interface OpeningDeps {
   readonly availability: Availability
   readonly sourceAvailability: Availability
   readonly lanes: Lanes
+  readonly progress: Progress
+  readonly tracing: Tracing
   readonly clock: Clock
   readonly log: Log
   readonly http: PermittingHttp
@@ -73,17 +77,12 @@ export class Opening {
 
   /**
    * A cursor that the database could not start is started here, once the source can be read. False when it cannot be yet.
-   * Rejects with the reason of `signal`.
+   * Rejects when the forwarder is stopped meanwhile.
    */
-  async openMissing(
-    forwarder: Forwarder,
-    logType: string,
-    floor: Floor | undefined,
-    signal: AbortSignal,
-  ): Promise<boolean> {
+  async openMissing(forwarder: Forwarder, logType: string, floor: Floor | undefined): Promise<boolean> {
     const { reader, horizon, life } = this.#deps.source(logType)
     if (!reader || horizon === undefined) return false
-    const { destination, store } = forwarder
+    const { destination, store, stopping: signal } = forwarder
     const { availability, sourceAvailability } = this.#deps
     const position = await sourceAvailability.retry(
       () => findStart(destination, reader, horizon, floor?.life === life ? floor : undefined),
@@ -116,6 +115,7 @@ export class Opening {
         },
         encode: configured.encode,
         now: () => this.#deps.clock.now(),
+        progress: this.#deps.progress,
         oldestBefore,
       }),
     )

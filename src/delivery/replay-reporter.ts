@@ -38,6 +38,9 @@ export class ReplayReporter {
   settled(logType: string, accepted: number, deadLetters: readonly DeadLetter[]): void {
     if (accepted > 0) this.#failing = undefined
     this.#sent += accepted
+    if (accepted > 0) {
+      this.#log.emit('replay.batch_delivered', { ...this.#who, log_type: logType, events: accepted })
+    }
     for (const { eventId, code, message } of deadLetters) {
       const refused = { log_type: logType, event_id: eventId, reason: code, message }
       this.#log.emit('event.dead_lettered', { ...this.#destination, ...refused })
@@ -51,14 +54,13 @@ export class ReplayReporter {
   failing({ kind: outcome, reason }: Setback, { consecutiveFailures, nextAttemptAt }: Health): void {
     const { state, log } = fail(this.#failing, this.#clock.monotonic())
     this.#failing = state
-    if (!log) return
-    this.#log.emit('replay.backing_off', {
+    this.#log[log ? 'emit' : 'count']('replay.backing_off', {
       ...this.#who,
       outcome,
       message: reason.message,
       consecutive_failures: consecutiveFailures,
       next_attempt_at: nextAttemptAt ?? this.#clock.now(),
-      suppressed: log.suppressed,
+      suppressed: log?.suppressed ?? 0,
     })
   }
 

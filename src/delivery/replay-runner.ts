@@ -14,11 +14,11 @@ import { SourceError } from '../errors.ts'
 import { comparePositions } from '../sources/position.ts'
 import type { Reader } from '../sources/reader.ts'
 import type { SourceDefinition } from '../sources/source.ts'
-import { attempt } from './attempt.ts'
+import type { Tracing } from '../telemetry/tracing.ts'
+import { attemptBatch } from './attempt-batch.ts'
 import type { Batch } from './batch.ts'
 import type { BatchSizes } from './batch-size.ts'
 import { decide, type Health } from './decide.ts'
-import { eachAlone } from './halving.ts'
 import type { Lanes, Seat } from './lanes.ts'
 import { retryHeld } from './lease.ts'
 import { type RateLimit, smoothBatchSize } from './rate-limit.ts'
@@ -36,7 +36,7 @@ import {
 } from './replay-plan.ts'
 import { RangeWork, type Setback } from './replay-range.ts'
 import type { ReplayReporter } from './replay-reporter.ts'
-import type { Replay, ReplayRange, ReplayStore } from './replay-store.ts'
+import { healthOf, type Replay, type ReplayRange, type ReplayStore } from './replay-store.ts'
 import type { DeliveryStore } from './store.ts'
 import { Stream } from './stream.ts'
 import type { PageReader, SourceView, StreamSource } from './stream-source.ts'
@@ -55,6 +55,7 @@ export interface ReplayRunnerDeps {
   liveContended(): boolean
   readonly clock: Clock
   readonly http: HttpClient
+  readonly tracing: Tracing
   readonly requestTimeoutMs: number
   readonly backoffScheduleMs: readonly number[]
   /** In [0, 1). */
@@ -282,18 +283,18 @@ export class ReplayRunner {
   }
 
   async #send(batch: Batch): Promise<Outcome> {
-    const { clock, http, requestTimeoutMs } = this.#deps
-    this.#sender ??= this.destination.configured.open({ http, now: clock.now.bind(clock), requestTimeoutMs })
+    const { clock, http, requestTimeoutMs, tracing } = this.#deps
+    const { configured, delivery, id } = this.destination
+    this.#sender ??= configured.open({ http, now: () => clock.now(), requestTimeoutMs })
     this.#sent += 1
     const slow = setTimeout(() => this.#seat?.stepAside(), slowAfterMs)
     try {
       const quickRetries = this.#health.firstFailedAt === undefined
-      const options = { quickRetries, rate: this.#deps.rate(this.destination.id) }
-      const outcome = await attempt(this.#sender, batch, options, this.#aborting.signal)
-      return this.destination.configured.framing.onePerRequest ? eachAlone(outcome, batch) : outcome
+      const options = { quickRetries, rate: this.#deps.rate(id), tracing }
+      return await attemptBatch(this.destination, this.#sender, batch, options, this.#aborting.signal)
     } finally {
       clearTimeout(slow)
-      this.#notBefore = clock.monotonic() + this.destination.delivery.interBatchDelayMs
+      this.#notBefore = clock.monotonic() + delivery.interBatchDelayMs
     }
   }
 
@@ -388,13 +389,3 @@ const tookTooLong =
 
 /** After an accepted batch. */
 const well = { consecutiveFailures: 0, firstFailedAt: undefined, nextAttemptAt: undefined }
-
-function healthOf(replay: Replay): Health {
-  return {
-    status: replay.nextAttemptAt === null ? 'active' : 'backing_off',
-    consecutiveFailures: replay.consecutiveFailures,
-    firstFailedAt: replay.firstFailedAt ?? undefined,
-    nextAttemptAt: replay.nextAttemptAt ?? undefined,
-    lastErrorAt: replay.lastErrorAt ?? undefined,
-  }
-}

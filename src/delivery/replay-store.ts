@@ -308,3 +308,14 @@ interface ResultRow {
   readonly duration_ms: number
   readonly last_error: string | null
 }
+
+/** Of the replay itself; the live stream has its own. */
+export function healthOf(replay: Replay): Health {
+  return {
+    status: replay.nextAttemptAt === null ? 'active' : 'backing_off',
+    consecutiveFailures: replay.consecutiveFailures,
+    firstFailedAt: replay.firstFailedAt ?? undefined,
+    nextAttemptAt: replay.nextAttemptAt ?? undefined,
+    lastErrorAt: replay.lastErrorAt ?? undefined,
+  }
+}

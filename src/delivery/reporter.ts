@@ -1,6 +1,7 @@
 /**
  * What the log says about one destination: every delivered batch at debug, a summary at info at most every
- * 30 s, the first failure, then one at most every 30 s, then one line when it has recovered.
+ * 30 s, the first failure, then one at most every 30 s, then one line when it has recovered. What is kept back is
+ * counted all the same.
  */
 import type { Reason } from '../../providers/provider.ts'
 import type { Clock } from '../clock.ts'
@@ -83,19 +84,17 @@ export class Reporter {
     this.#failing = state
     this.#saidFailed = log !== undefined
     const status = reason.status
-    if (log) {
-      this.#log.emit('destination.failed', {
-        ...this.#who,
-        log_type: batch.logType,
-        batch_id: batch.id,
-        outcome,
-        reason: reason.code,
-        status,
-        message: reason.message,
-        consecutive_failures: health.consecutiveFailures,
-        suppressed: log.suppressed,
-      })
-    }
+    this.#log[log ? 'emit' : 'count']('destination.failed', {
+      ...this.#who,
+      log_type: batch.logType,
+      batch_id: batch.id,
+      outcome,
+      reason: reason.code,
+      status,
+      message: reason.message,
+      consecutive_failures: health.consecutiveFailures,
+      suppressed: log?.suppressed ?? 0,
+    })
     if (outcome === 'unauthorized' && !this.#unauthorized) {
       this.#unauthorized = true
       this.#log.emit('destination.unauthorized', {
@@ -112,8 +111,7 @@ export class Reporter {
 
   /** Goes with the failure's line, and is kept back with it. */
   backingOff(health: Health, nextAttemptAt: number, delayMs: number): void {
-    if (!this.#saidFailed) return
-    this.#log.emit('destination.backing_off', {
+    this.#log[this.#saidFailed ? 'emit' : 'count']('destination.backing_off', {
       ...this.#who,
       next_attempt_at: nextAttemptAt,
       delay_ms: delayMs,
@@ -125,16 +123,16 @@ export class Reporter {
   erred(error: unknown): void {
     const { state, log } = fail(this.#erring, this.#clock.monotonic())
     this.#erring = state
-    if (log) this.#log.emit('destination.error', { ...this.#who, error })
+    this.#log[log ? 'emit' : 'count']('destination.error', { ...this.#who, error })
   }
 
   /** The database gave up the reading of a page. */
   cancelled(error: unknown): void {
     const { state, log } = fail(this.#cancelled, this.#clock.monotonic())
     this.#cancelled = state
-    if (!log) return
     const message = error instanceof Error ? error.message : String(error)
-    this.#log.emit('destination.page_cancelled', { ...this.#who, message, suppressed: log.suppressed })
+    const suppressed = log?.suppressed ?? 0
+    this.#log[log ? 'emit' : 'count']('destination.page_cancelled', { ...this.#who, message, suppressed })
   }
 
   recovered(failures: number, failingForMs: number): void {

@@ -1,6 +1,6 @@
 /**
- * The daemon's own HTTP side: `/livez` says that the process turns, `/readyz` that it can do its work.
- * Answers hold no more than that, so they need no token.
+ * The daemon's own HTTP side: `/livez` says that the process turns, `/readyz` that it can do its work, `/metrics` how
+ * it does. Answers hold no more than that, so they need no token.
  */
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -12,10 +12,17 @@ export interface Readiness {
   readonly problems: readonly string[]
 }
 
+/** In the text format of Prometheus. */
+export interface MetricsPage {
+  readonly contentType: string
+  render(): Promise<string>
+}
+
 export interface HttpServerOptions {
   readonly host: string
   readonly port: number
   readiness(): Readiness
+  readonly metrics: MetricsPage
 }
 
 export interface RunningHttpServer {
@@ -27,10 +34,12 @@ export interface RunningHttpServer {
 /** Throws `ConfigError` when the address cannot be listened on. */
 export async function startHttpServer(options: HttpServerOptions): Promise<RunningHttpServer> {
   const server = createServer((request, response) => {
-    const send = (status: number, body: object) => {
-      response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' })
-      response.end(request.method === 'HEAD' ? undefined : `${JSON.stringify(body)}\n`)
+    const answer = (status: number, contentType: string, body: string) => {
+      response.writeHead(status, { 'content-type': contentType, 'cache-control': 'no-store' })
+      response.end(request.method === 'HEAD' ? undefined : body)
     }
+    const send = (status: number, body: object) =>
+      answer(status, 'application/json', `${JSON.stringify(body)}\n`)
     const path = request.url?.split('?', 1)[0]
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       return send(405, { error: 'method not allowed' })
@@ -42,6 +51,11 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Runni
         const { ready, problems } = options.readiness()
         return send(ready ? 200 : 503, { status: ready ? 'ready' : 'not ready', problems })
       }
+      case '/metrics':
+        return options.metrics.render().then(
+          (page) => answer(200, options.metrics.contentType, page),
+          () => send(500, { error: 'the metrics could not be read' }),
+        )
       default:
         return send(404, { error: 'not found' })
     }

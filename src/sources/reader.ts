@@ -8,6 +8,7 @@ import { SourceError } from '../errors.ts'
 import { quoteIdentifier, selectExpression, sizeExpression } from '../events/columns.ts'
 import { type RowShape, type RowValues, rowShape } from '../events/row.ts'
 import { stampedSince } from '../events/timestamp.ts'
+import { noTracing, type Tracing } from '../telemetry/tracing.ts'
 import { type BacklogAnswer, type BacklogQuestion, countBacklogs } from './backlogs.ts'
 import { columnsMark } from './catalog-columns.ts'
 import { comparePositions, earlierOf, origin, type Position } from './position.ts'
@@ -69,9 +70,11 @@ export class Reader {
   readonly #sized: string
   readonly #sorted: string
   readonly #outer: string
+  readonly #tracing: Tracing
 
-  constructor(sql: SourceSql, source: Source) {
+  constructor(sql: SourceSql, source: Source, tracing: Tracing = noTracing) {
     this.#sql = sql
+    this.#tracing = tracing
     this.#source = source
     this.#selection = new Selection(source)
     const { id, org, timestamp, order } = this.#selection
@@ -121,7 +124,12 @@ export class Reader {
   ): Promise<Page<Row | ReadRow>> {
     const { bind, parameters } = binding()
     const where = this.#selection.where(scope, range, bind)
-    return this.#page(where, parameters, limit, make)
+    const attributes = { 'spillway.log_type': this.#source.definition.logType }
+    return this.#tracing.span('spillway.read_page', 'client', attributes, async (span) => {
+      const page = await this.#page(where, parameters, limit, make)
+      span.set({ 'spillway.page.rows': page.rows.length, 'spillway.page.full': page.full })
+      return page
+    })
   }
 
   /**

@@ -70,12 +70,20 @@ export class StallWatch {
   readonly #deps: StallDeps
   #standing: Standing | undefined
   #horizon: Position | undefined
+  /** Rows are known to wait. */
+  #waiting = false
   /** A question is under way. */
   #asking = false
   #lookTimer: NodeJS.Timeout | undefined
 
   constructor(deps: StallDeps) {
     this.#deps = deps
+  }
+
+  /** For how long rows have waited for a horizon that does not move. */
+  get stalledForMs(): number {
+    const standing = this.#standing
+    return standing && (this.#waiting || standing.said) ? this.#deps.now() - standing.since : 0
   }
 
   /** A look begins; if it does not come back, somebody has locked the table. */
@@ -107,6 +115,7 @@ export class StallWatch {
     // A source that is looked up again begins at the horizon that it had, which is no move.
     const moved = horizon !== this.#horizon
     this.#horizon = horizon
+    this.#waiting = waiting === true
     if (moved || waiting === false) this.#end(now)
     if (waiting === false) return
     this.#standing ??= stand(now, this.#deps.policy)

@@ -16,6 +16,7 @@ import { type Availability, errorCode, isAboutPolicy, isCancelled, isTransient }
 import type { SourceSql } from '../db/client.ts'
 import { SourceError, SourceRewoundError } from '../errors.ts'
 import type { Log } from '../telemetry/log.ts'
+import type { Tracing } from '../telemetry/tracing.ts'
 import { resolveSource } from './catalog.ts'
 import type { Diagnosis } from './diagnosis.ts'
 import { FirstRows } from './first-rows.ts'
@@ -35,6 +36,8 @@ export interface WatcherDeps {
   readonly diagnosis: Diagnosis
   /** The first row of the table is also told as it was this long ago. */
   readonly lookBackMs: number
+  /** Of the pages that are read; none by default. */
+  readonly tracing?: Tracing
   /** When to say that the horizon stands still; by default as `stallPolicy` says. */
   readonly stall?: StallPolicy
   /** How far the source was read by former runs. */
@@ -77,11 +80,14 @@ export class Watcher {
   #anchor: { readonly at: Position; readonly row: Anchor | null } | undefined
   #remembered: { readonly text: string; readonly at: number } | undefined
   #problem: string | undefined
+  /** When a look was last completed, or the source found to be none to look at; monotonic milliseconds. */
+  #movedAt = performance.now()
   #rewinds = 0
   /** Whether `onReady` was called since the source was looked up. */
   #ready = false
   /** What lies after the cursors has to be read again. */
   #reread = false
+  #lookedAt: number | undefined
 
   /** `problem`: what was last said to be wrong with the source, by a watcher of its former registration. */
   constructor(definition: SourceDefinition, deps: WatcherDeps, problem?: string) {
@@ -123,6 +129,20 @@ export class Watcher {
     return this.#problem
   }
 
+  /** How long it has completed no look. A source that is invalid is looked up again and again, which counts. */
+  get stillMs(): number {
+    return performance.now() - this.#movedAt
+  }
+
+  /** When it was last looked at, in epoch milliseconds. */
+  get lookedAt(): number | undefined {
+    return this.#lookedAt
+  }
+
+  get stalledForMs(): number {
+    return this.#stall.stalledForMs
+  }
+
   /** There may be new rows: it looks at once, whenever that was. */
   hint(): void {
     this.#pace?.hint()
@@ -161,9 +181,9 @@ export class Watcher {
 
   /** Until the source has to be looked up again. */
   async #watch(signal: AbortSignal): Promise<void> {
-    const { sql, pollIntervalMs } = this.#deps
+    const { sql, pollIntervalMs, tracing } = this.#deps
     const source = await resolveSource(sql, this.definition)
-    const reader = new Reader(sql, source)
+    const reader = new Reader(sql, source, tracing)
     const memory = await this.#recall()
     const follower = follow({ sql, source, reader, memory })
     this.#told = memory.horizon
@@ -179,6 +199,7 @@ export class Watcher {
       const takeFence = pace.begin(performance.now())
       this.#stall.looks({ source, reader })
       const moved = await this.#look(source, reader, follower, takeFence).finally(() => this.#stall.looked())
+      this.#movedAt = performance.now()
       if (moved === undefined) return
       pace.end(performance.now(), takeFence, moved)
     }
@@ -193,6 +214,7 @@ export class Watcher {
   ): Promise<boolean | undefined> {
     const sight = await follower.look(takeFence)
     this.#deps.availability.reportUp()
+    this.#lookedAt = Date.now()
     if (sight.kind !== 'seen') {
       this.#reread ||= sight.kind === 'anew'
       return undefined
@@ -303,6 +325,7 @@ export class Watcher {
   /** Says it once. Returns how long to wait until it is looked at again, in milliseconds. */
   async #reportInvalid(error: unknown): Promise<number> {
     this.#reader = undefined
+    this.#movedAt = performance.now()
     const { logType, relation } = this.definition
     const { message, hint } = describe(error, logType)
     const rewound = error instanceof SourceRewoundError

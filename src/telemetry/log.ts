@@ -15,10 +15,17 @@ type Arguments<Code extends EventCode> =
 export interface Log {
   /** Writes one line at the catalogue's level. Never throws for what is in the fields. */
   emit<Code extends EventCode>(code: Code, ...[fields]: Arguments<Code>): void
+  /** Counts an event whose line is kept back because it repeats itself: the metrics are exact, the log is readable. */
+  count<Code extends EventCode>(code: Code, ...[fields]: Arguments<Code>): void
   /** A log whose lines all carry `bindings`. */
   child(bindings: Readonly<Record<string, string | number | boolean>>): Log
   /** Resolves when everything emitted so far is handed to the stream. */
   flush(): Promise<void>
+}
+
+/** Hears of every event, whatever the level of the log. */
+export interface EventCounter {
+  count(code: EventCode, fields: object): void
 }
 
 export interface LogOptions {
@@ -27,7 +34,11 @@ export interface LogOptions {
   readonly version?: string
   /** Default: stdout, written synchronously so that the last line before an exit is never lost. */
   readonly stream?: DestinationStream
+  readonly metrics?: EventCounter
 }
+
+const nobody: EventCounter = { count: () => {} }
+const noFields = {}
 
 export function createLog(options: LogOptions): Log {
   const logger = pino(
@@ -43,19 +54,23 @@ export function createLog(options: LogOptions): Log {
     },
     options.stream ?? destination({ fd: 1, sync: true }),
   )
-  return wrap(logger)
+  return wrap(logger, options.metrics ?? nobody)
 }
 
-function wrap(logger: Logger): Log {
+function wrap(logger: Logger, metrics: EventCounter): Log {
   return {
     emit(code, ...[fields]) {
+      metrics.count(code, fields ?? noFields)
       const definition: EventDefinition = events[code]
       if (!logger.isLevelEnabled(definition.level)) return
-      const written = write(definition, fields ?? {})
+      const written = write(definition, fields ?? noFields)
       logger[definition.level]({ event: code, ...written }, render(definition.message, written))
     },
+    count(code, ...[fields]) {
+      metrics.count(code, fields ?? noFields)
+    },
     child(bindings) {
-      return wrap(logger.child(sanitizeRecord(bindings)))
+      return wrap(logger.child(sanitizeRecord(bindings)), metrics)
     },
     flush() {
       return new Promise((resolve, reject) => logger.flush((error) => (error ? reject(error) : resolve())))

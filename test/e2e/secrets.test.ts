@@ -151,7 +151,9 @@ it('no log line, error, state, record or answer ever holds a secret, whatever an
     [...variables].map(([name, value]) => [`SPILLWAY_SECRET_${name}`, value]),
   )
   const env = { ...secretEnv, SPILLWAY_SECRET_KEYS: keyRing, SPILLWAY_EGRESS_ALLOW: '127.0.0.0/8' }
-  const daemon = await startDaemon(url, env)
+  const collector = await startReceiver()
+  whenDone(() => collector.close())
+  const daemon = await startDaemon(url, { ...env, OTEL_EXPORTER_OTLP_ENDPOINT: collector.url })
   await insert(sql, rows)
   await sql`INSERT INTO spillway.request_audit_log (org_id) VALUES ('acme'), ('acme')`
   await allSaid(sql, 1_000 + usable)
@@ -197,6 +199,7 @@ it('no log line, error, state, record or answer ever holds a secret, whatever an
   const told: Readonly<Record<string, string>> = {
     'a log line': JSON.stringify(daemon.lines),
     stderr: daemon.stderr,
+    'a span': collector.requests.map(({ body }) => body.toString('latin1')).join('\n'),
     'an answer of the daemon': answers.join('\n'),
     'what a command says': commands.join('\n'),
     ...(await stored(sql)),
@@ -225,6 +228,7 @@ it('no log line, error, state, record or answer ever holds a secret, whatever an
     ]),
   )
   expect(told.delivery_state).toContain('unauthorized')
+  expect(told['a span']).toContain('spillway.deliver')
 }, 240_000)
 
 it('the daemon opens variables and ciphertexts, says which cannot be opened, and takes the row up when it is mended', async () => {

@@ -39,7 +39,9 @@ describe('parseConfig', () => {
       apiToken: undefined,
       ticketSecret: undefined,
       leaseMs: 15_000,
+      tracing: undefined,
       logLevel: 'info',
+      metricsPerDestination: false,
     } satisfies Config)
   })
 
@@ -65,7 +67,11 @@ describe('parseConfig', () => {
       SPILLWAY_API_TOKEN: 'token',
       SPILLWAY_TICKET_SECRET: 'secret',
       SPILLWAY_LEASE_MS: '5000',
+      OTEL_EXPORTER_OTLP_ENDPOINT: 'https://spans.internal/base/',
+      OTEL_TRACES_SAMPLER: 'parentbased_traceidratio',
+      OTEL_TRACES_SAMPLER_ARG: '0.25',
       LOG_LEVEL: 'DEBUG',
+      SPILLWAY_METRICS_PER_DESTINATION: 'True',
     })
     expect(config).toEqual({
       production: true,
@@ -102,7 +108,9 @@ describe('parseConfig', () => {
       apiToken: 'token',
       ticketSecret: 'secret',
       leaseMs: 5_000,
+      tracing: { url: 'https://spans.internal/base/v1/traces', ratio: 0.25 },
       logLevel: 'debug',
+      metricsPerDestination: true,
     } satisfies Config)
   })
 
@@ -125,6 +133,7 @@ describe('parseConfig', () => {
       SPILLWAY_HTTP_PORT: '65536',
       SPILLWAY_BATHC_SIZE: '5',
       LOG_LEVEL: 'loud',
+      SPILLWAY_METRICS_PER_DESTINATION: 'yes',
     })
     expect(Object.keys(problems).sort()).toEqual(
       [
@@ -133,6 +142,7 @@ describe('parseConfig', () => {
         'SPILLWAY_BATCH_SIZE',
         'SPILLWAY_BATHC_SIZE',
         'SPILLWAY_HTTP_PORT',
+        'SPILLWAY_METRICS_PER_DESTINATION',
       ].sort(),
     )
     expect(problems.SPILLWAY_BATHC_SIZE).toContain('did you mean SPILLWAY_BATCH_SIZE?')

@@ -10,6 +10,7 @@
 import { Daemon } from '../../app.ts'
 import { connectState, type Sql } from '../../db/client.ts'
 import { createLog } from '../../telemetry/log.ts'
+import { Metrics } from '../../telemetry/metrics.ts'
 import { version } from '../../version.ts'
 import { Account } from './accounting.ts'
 import { openDemoDatabase } from './database.ts'
@@ -71,7 +72,13 @@ async function perform(
   display.note('Starting Spillway …')
   const log = new LogLines(keptLogLines, (line) => display.log(line))
   const config = demoConfig(url, env)
-  const daemon = new Daemon(config, createLog({ level: config.logLevel, version, stream: log }))
+  const metrics = new Metrics({ version, perDestination: config.metricsPerDestination })
+  closers.push(async () => metrics.close())
+  const daemon = new Daemon(
+    config,
+    createLog({ level: config.logLevel, version, stream: log, metrics }),
+    metrics,
+  )
   let stopped: Promise<void> | undefined
   const stopDaemon = (reason: string) => {
     stopped ??= daemon.stop(reason)

@@ -1,5 +1,5 @@
 /** What was not delivered (I5: each has a row that says so, and one of these lines). */
-import { destination, notification } from './destination.ts'
+import { destination, notification, reason } from './destination.ts'
 import { durationMs, error, instant, integer, oneOf, optional, ranges, text } from './field.ts'
 
 export const backlogEvents = {
@@ -12,6 +12,10 @@ export const backlogEvents = {
     action:
       'Mend the receiver, then `spillway replay <destination> --skipped <id>` for each range (`spillway replay skipped` lists them), ' +
       'or `--since` for all of them. The rows are in the source as long as the application keeps them.',
+    metrics: [
+      { name: 'spillway_backlogs_abandoned_total' },
+      { name: 'spillway_events_skipped_total', by: 'event_count', labels: { reason: { field: 'reason' } } },
+    ],
     fields: {
       ...destination,
       reason: oneOf(['backlog_expired'], 'Why'),
@@ -48,6 +52,9 @@ export const backlogEvents = {
     meaning: 'Events that the receiver would drop without saying so were not sent. The range is recorded.',
     action:
       'Catch up sooner, and mend clocks that are ahead. A `datadog` destination with `timestampMode: "forward"` sends such events under the time of sending.',
+    metrics: [
+      { name: 'spillway_events_skipped_total', by: 'event_count', labels: { reason: { field: 'reason' } } },
+    ],
     fields: {
       ...destination,
       reason: oneOf(['too_old_for_provider', 'too_far_ahead_for_provider'], 'Why'),
@@ -63,6 +70,7 @@ export const backlogEvents = {
       'The first row of the table lies beyond what the destination had got, and rows were waiting for it: the ' +
       "application's retention was faster. How many were its own cannot be known. The range is recorded.",
     action: 'Keep rows longer than destinations may fail, or mend the receiver sooner.',
+    metrics: [{ name: 'spillway_deleted_ranges_total', by: 'ranges' }],
     fields: {
       ...destination,
       log_type: text('Log type of the events'),
@@ -77,11 +85,12 @@ export const backlogEvents = {
     action:
       'Look at the row and at what the receiver wants; mend the receiver or the config. Then ' +
       '`spillway replay <destination> --dead-letters` sends it again.',
+    metrics: [{ name: 'spillway_events_dead_lettered_total', labels: { reason: { field: 'reason' } } }],
     fields: {
       ...destination,
       log_type: text('Log type of the event'),
       event_id: text('`<log type>:<row id>`'),
-      reason: text('Bounded code of the reason'),
+      reason,
       status: optional(integer('HTTP status, where there was an answer')),
       message: text('The reason as a sentence'),
     },

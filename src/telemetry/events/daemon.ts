@@ -34,7 +34,9 @@ export const daemonEvents = {
   'daemon.stopping': {
     level: 'info',
     message: 'Stopping: {reason}.',
-    meaning: 'No new batch is started; those under way are settled first.',
+    meaning:
+      'Batches under way are settled. No new ones are begun, but for destinations that share a shard with one that is ' +
+      'slow to answer.',
     action: 'Nothing. A second signal ends the process at once, which repeats at most the open batches.',
     fields: { reason: text('The signal, or what else asked for it') },
   },
@@ -82,6 +84,7 @@ export const daemonEvents = {
     meaning:
       'Queries fail. Deliveries pause and are tried again by themselves. Logged once, until it recovers.',
     action: 'See whether PostgreSQL is up and reachable, and whether it has connections left.',
+    metrics: [{ name: 'spillway_database_outages_total', labels: { database: { field: 'database' } } }],
     fields: {
       database: oneOf(['state', 'source'], "Spillway's own tables, or the audit tables"),
       code: text("SQLSTATE, or the system's error code"),
@@ -114,6 +117,7 @@ export const daemonEvents = {
     message: 'Holding {held} shards; new: {shards}.',
     meaning: 'This replica now delivers for the destinations in these shards.',
     action: 'Nothing.',
+    metrics: [{ name: 'spillway_lease_moves_total', labels: { move: { value: 'acquired' } } }],
     fields: {
       ...leases,
       replicas: integer('Replicas that were alive when it looked, this one among them'),
@@ -125,6 +129,7 @@ export const daemonEvents = {
     meaning:
       'Everything under way for these destinations is settled, and another replica may deliver for them.',
     action: 'Nothing.',
+    metrics: [{ name: 'spillway_lease_moves_total', labels: { move: { value: 'released' } } }],
     fields: { ...leases, reason: oneOf(['rebalancing', 'leaving'], 'Why') },
   },
   'lease.lost': {
@@ -135,6 +140,7 @@ export const daemonEvents = {
       'was on its way may be repeated under its batch id.',
     action:
       'Nothing if it is rare. Often: the database is slow or cut off, or the process starves or is paused.',
+    metrics: [{ name: 'spillway_lease_moves_total', labels: { move: { value: 'lost' } } }],
     fields: {
       ...leases,
       reason: oneOf(
@@ -142,5 +148,28 @@ export const daemonEvents = {
         'They were not renewed in time, or the database has another holder',
       ),
     },
+  },
+  'tracing.error': {
+    level: 'warn',
+    message: 'Spans do not reach the collector: {code}.',
+    meaning:
+      'The OpenTelemetry collector is away, hangs or refuses. Spans are lost; deliveries and their records are not touched.',
+    action:
+      'See whether the collector of `OTEL_EXPORTER_OTLP_ENDPOINT` is up, reachable and lets this daemon in.',
+    fields: {
+      code: text("`http_status`, `timeout`, or the system's error code"),
+      status: optional(integer('The HTTP status, where there was one')),
+      lost: integer(
+        'Spans that did not get away since the first failure; what did not fit the queue comes on top',
+      ),
+      suppressed: integer('Failures since the last such line'),
+    },
+  },
+  'tracing.recovered': {
+    level: 'info',
+    message: 'Spans reach the collector again.',
+    meaning: 'The first success after `tracing.error`.',
+    action: 'Nothing.',
+    fields: { lost: integer('Spans that did not get away') },
   },
 } as const

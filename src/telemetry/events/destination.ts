@@ -1,6 +1,7 @@
 /** Destinations: their settings, their deliveries and their failures. */
-import type { Outcome, ReasonCode } from '../../../providers/provider.ts'
+import type { Outcome } from '../../../providers/provider.ts'
 import { durationMs, error, instant, integer, nullableText, oneOf, optional, text, texts } from './field.ts'
+import { reasonCodes } from './reason-codes.ts'
 
 /** Every line about a destination says which one it is and whose. */
 export const destination = {
@@ -26,24 +27,7 @@ const batch = {
 
 const outcomes = ['partial', 'rejected', 'retry', 'unauthorized', 'gone'] as const satisfies Outcome['kind'][]
 
-/** A record, so that a new code in the contract has to be added here. */
-const reasonCodes: Record<ReasonCode, true> = {
-  http_status: true,
-  redirect: true,
-  malformed_answer: true,
-  timeout: true,
-  connection_refused: true,
-  connection_reset: true,
-  dns: true,
-  tls: true,
-  network: true,
-  address_refused: true,
-  egress_proxy: true,
-  event_too_large: true,
-  duplicate_id: true,
-}
-/** The cast: `Object.keys` forgets which keys they are. */
-const reason = oneOf(Object.keys(reasonCodes) as ReasonCode[], 'Why')
+export const reason = oneOf(reasonCodes, 'Why')
 const status = optional(integer('HTTP status, where there was an answer'))
 
 export const destinationEvents = {
@@ -99,6 +83,13 @@ export const destinationEvents = {
     message: 'Delivered a batch of {log_type} to {name}, events: {events}.',
     meaning: 'A batch was accepted and settled.',
     action: 'Nothing. The same numbers come summed up in `destination.delivered`.',
+    metrics: [
+      { name: 'spillway_events_delivered_total', by: 'events' },
+      { name: 'spillway_batches_delivered_total' },
+      { name: 'spillway_batch_events', by: 'events' },
+      { name: 'spillway_batch_bytes', by: 'bytes' },
+      { name: 'spillway_batch_duration_seconds', by: 'duration_ms', scale: 0.001 },
+    ],
     fields: {
       ...destination,
       ...batch,
@@ -128,6 +119,12 @@ export const destinationEvents = {
     message: 'A delivery to {name} failed: {message}',
     meaning: 'A batch was not accepted. It is sent again by itself. Logged at once, then at most every 30 s.',
     action: 'Look at `reason` and `status`; with `retry` it is mostly the receiver that has to come back.',
+    metrics: [
+      {
+        name: 'spillway_attempts_failed_total',
+        labels: { outcome: { field: 'outcome' }, reason: { field: 'reason' } },
+      },
+    ],
     fields: {
       ...destination,
       ...batch,
@@ -144,6 +141,7 @@ export const destinationEvents = {
     message: 'Next attempt for {name} at {next_attempt_at}.',
     meaning: 'The quick retries are used up. The pause is stored, so a restart does not shorten it.',
     action: 'Nothing, or mend the receiver. Editing the row ends the pause at once.',
+    metrics: [{ name: 'spillway_backoffs_total' }],
     fields: {
       ...destination,
       next_attempt_at: instant('When it is tried again'),
@@ -166,6 +164,7 @@ export const destinationEvents = {
       'again with fewer rows, down to one. Logged at most every 30 s.',
     action:
       'See whether the table has an index on its org and id columns; otherwise raise the `statement_timeout` of the role.',
+    metrics: [{ name: 'spillway_pages_cancelled_total' }],
     fields: {
       ...destination,
       message: text('What the server said'),
@@ -194,6 +193,7 @@ export const destinationEvents = {
     message: '{name} accepts events again.',
     meaning: 'The first accepted batch after failures.',
     action: 'Nothing; the backlog is delivered.',
+    metrics: [{ name: 'spillway_recoveries_total' }],
     fields: {
       ...destination,
       channel,

@@ -1,4 +1,6 @@
 /** What an entry of the catalogue is made of. Types of fields are checked where an event is emitted. */
+import type { EventMetric } from '../metrics/definition.ts'
+import type { movedByEvents } from '../metrics/moved-by-events.ts'
 
 type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
 
@@ -21,6 +23,8 @@ export interface EventDefinition {
   /** What the reader of the line should do. */
   readonly action: string
   readonly fields: Readonly<Record<string, Field>>
+  /** What it moves, each time that it happens: also when its line is kept back. */
+  readonly metrics?: readonly EventMetric<keyof typeof movedByEvents>[]
 }
 
 /** Positions that were left out, both ends included. */

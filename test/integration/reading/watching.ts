@@ -37,6 +37,8 @@ export class Lines implements Log {
     this.all.push({ code, fields: { ...fields } })
   }
 
+  count(): void {}
+
   child(): Log {
     return this
   }

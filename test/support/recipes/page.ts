@@ -82,10 +82,13 @@ export class Page {
     }
   }
 
-  /** Runs what is left; returns what each block gave. */
-  async finish(): Promise<StepResult[]> {
+  /** Runs what is left, but for blocks in which `except` is found; returns what each block gave. */
+  async finish({ except }: { readonly except?: RegExp } = {}): Promise<StepResult[]> {
     const results: StepResult[] = []
-    while (this.#blocks.length > 0) results.push(await this.step())
+    for (let next = this.#blocks[0]; next !== undefined; next = this.#blocks[0]) {
+      if (except?.test(next.text)) this.#blocks.shift()
+      else results.push(await this.step())
+    }
     return results
   }
 

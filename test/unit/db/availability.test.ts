@@ -12,6 +12,7 @@ function setUp() {
       lines.push(code)
     },
     child: () => log,
+    count: () => {},
     flush: async () => {},
   }
   return { lines, availability: new Availability(log, 'state') }

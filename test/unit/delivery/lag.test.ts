@@ -81,7 +81,7 @@ const meter = () =>
     clock: { now: () => nowMs, monotonic: () => table.tookMs },
     availability: { reportDown: () => {} },
     sourceAvailability: { reportDown: () => {} },
-    log: { emit: () => {}, child: () => never(), flush: async () => {} },
+    log: { emit: () => {}, count: () => {}, child: () => never(), flush: async () => {} },
   })
 
 function never(): never {

@@ -17,6 +17,7 @@ function reporting() {
       lines.push([code, { ...fields }])
     },
     child: () => log,
+    count: () => {},
     flush: async () => {},
   }
   const clock = { now: () => Date.now(), monotonic: () => Date.now() }

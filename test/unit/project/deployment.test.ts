@@ -116,6 +116,16 @@ describe('the Kubernetes examples', () => {
     expect(container.resources.limits.memory).toMatch(/^\d+Mi$/)
   })
 
+  test.each(['sidecar', 'deployment'])('%s: is renewed one at a time, and nowhere throttled', (name) => {
+    const { spec } = documentOf(name)
+    expect(spec.replicas).toBeGreaterThan(1)
+    expect(spec.strategy).toEqual({
+      type: 'RollingUpdate',
+      rollingUpdate: { maxSurge: 1, maxUnavailable: 0 },
+    })
+    expect(spillwayOf(name).resources.limits).not.toHaveProperty('cpu')
+  })
+
   test.each(['sidecar', 'deployment'])('%s: takes its credentials from a Secret', (name) => {
     const { env } = spillwayOf(name)
     expect(env.map((each) => each.name)).toEqual(['DATABASE_URL'])

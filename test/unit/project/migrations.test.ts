@@ -31,3 +31,17 @@ test('no migration is empty or has an empty statement', () => {
     for (const statement of statements) expect(statement.replaceAll(/^\s*--.*$/gm, '').trim()).not.toBe('')
   }
 })
+
+// Replicas of the version before run on while a new one rolls out, on the new schema (docs/operations/deploying.md).
+test('no migration takes away or renames what a replica of the version before uses', () => {
+  const taking =
+    /\bDROP (TABLE|COLUMN|FUNCTION|TRIGGER)\b|\bRENAME\b|\bSET NOT NULL\b|\bALTER COLUMN \S+ (SET DATA )?TYPE\b/i
+  // What it drops was a function of the migration before, and neither was ever released.
+  const former = new Set(['0002_orderings'])
+  const found = entries
+    .filter(({ tag }) => !former.has(tag))
+    .filter(({ tag }) =>
+      taking.test(readFileSync(`migrations/${tag}.sql`, 'utf8').replaceAll(/^\s*--.*$/gm, '')),
+    )
+  expect(found).toEqual([])
+})

@@ -40,6 +40,7 @@ function setUp(diagnosis: Partial<Diagnosis> = {}) {
   const log: Log = {
     emit: (code, ...[fields]) => void lines.push([code, Date.now(), fields]),
     child: () => log,
+    count: () => {},
     flush: async () => {},
   }
   const stall = new StallWatch({
@@ -86,6 +87,29 @@ describe('a horizon that stands still while rows wait', () => {
       ['horizon.stalled', 130_000],
       ['horizon.moved', 135_000],
     ])
+  })
+
+  test('has an age as long as it stands, and none where it is not known that rows wait', async () => {
+    const { stall, place, look } = setUp({ holders: () => Promise.reject(new Error('no such view')) })
+    expect(stall.stalledForMs).toBe(0)
+    await look(4_000)
+    expect(stall.stalledForMs).toBe(4_000)
+    await look(250, { horizon: '6' })
+    expect(stall.stalledForMs).toBe(250)
+    await look(250, { horizon: '6', waiting: false })
+    expect(stall.stalledForMs).toBe(0)
+    await look(5_000, { horizon: '6', waiting: undefined })
+    expect(stall.stalledForMs).toBe(0)
+    await look(6_000, { horizon: '6', waiting: undefined })
+    expect(stall.stalledForMs).toBe(11_000)
+    stall.stop()
+    expect(stall.stalledForMs).toBe(0)
+    // A table that is locked: the look does not come back.
+    stall.looks(place)
+    await vi.advanceTimersByTimeAsync(11_000)
+    expect(stall.stalledForMs).toBe(11_000)
+    stall.looked()
+    stall.stop()
   })
 
   test('is described by its oldest holder', async () => {

@@ -14,6 +14,8 @@ const needed = {
   dead_letters: 'SELECT, INSERT, UPDATE',
   replays: 'SELECT, UPDATE',
   replay_ranges: 'SELECT, INSERT, UPDATE',
+  leases: 'SELECT, INSERT, UPDATE',
+  replicas: 'SELECT, INSERT, UPDATE, DELETE',
 }
 
 export async function checkStatePrivileges({ state: { sql, subject } }: Patient): Promise<Finding[]> {

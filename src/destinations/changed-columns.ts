@@ -1,9 +1,5 @@
-/** What the log says of a destination's row. */
-import type { DestinationRow } from '../destinations/destination.ts'
-
-export function describe(row: DestinationRow) {
-  return { destination_id: row.id, name: row.name, type: row.type, org: row.orgId }
-}
+/** Which columns of a destination's row an edit has changed, by the names that they have in the table. */
+import type { DestinationRow } from './destination.ts'
 
 const columnNames = {
   orgId: 'org_id',
@@ -17,7 +13,6 @@ const columnNames = {
   delivery: 'delivery',
 } as const satisfies Partial<Record<keyof DestinationRow, string>>
 
-/** As the table names them. */
 export function changedColumns(before: DestinationRow, after: DestinationRow): string[] {
   return Object.entries(columnNames).flatMap(([key, column]) => {
     const field = key as keyof typeof columnNames // Object.entries forgets the keys' type
