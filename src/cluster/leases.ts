@@ -35,6 +35,8 @@ export interface LeasesDeps {
 
 /** A newcomer gets its share, and the shards of one that leaves are taken, about so soon. */
 const longestTickMs = 500
+/** While others give up what is its share: for so long, at most, nobody delivers what has been given up. */
+const owedTickMs = 100
 /** Clocks that differ in their pace, and the time that it takes to break off what is under way. */
 const trustMargin = 0.1
 const shortestMarginMs = 300
@@ -50,6 +52,8 @@ export class Leases {
   #expiryTimer: NodeJS.Timeout | undefined
   #isLeaving = false
   #workedAt: number
+  /** It has less than its share. */
+  #isOwed = false
   /** Since when there are shards for it that it has not got. */
   #wantingSince: number | undefined
 
@@ -102,7 +106,7 @@ export class Leases {
     const { availability, leaseMs } = this.#deps
     const tickMs = Math.min(longestTickMs, leaseMs / 6)
     while (!signal.aborted) {
-      await sleep(tickMs, signal)
+      await sleep(this.#isOwed ? Math.min(tickMs, owedTickMs) : tickMs, signal)
       if (signal.aborted) break
       try {
         await this.#tick()
@@ -128,13 +132,14 @@ export class Leases {
   async #renew(): Promise<void> {
     const { clock, store } = this.#deps
     const began = clock.monotonic()
-    const renewed = await store.renew(!this.#isLeaving)
+    const own = await store.renew(!this.#isLeaving)
     this.#renewalBegan = began
-    const epochs = new Map(renewed.map(({ shard, epoch }) => [shard, epoch]))
+    const epochs = new Map(own.map(({ shard, epoch }) => [shard, epoch]))
     const gone = [...this.#held.values()].filter(
       (lease) => !lease.hasEnded && epochs.get(lease.shard) !== lease.epoch,
     )
     this.#lose(gone, 'taken_over')
+    const renewed = own.filter(({ isRenewed }) => isRenewed)
     for (const { shard } of renewed) this.#held.get(shard)?.renewed(began + this.#trustMs)
     this.#watchTrust()
     // Taken by a statement whose answer was lost.
@@ -147,6 +152,7 @@ export class Leases {
     if (!holdings.some(({ replica }) => replica === id)) return
     const share = fairShare(id, holdings)
     const wanted = Math.min(share - this.#held.size, free)
+    this.#isOwed = share > this.#held.size
     if (wanted <= 0) {
       this.#wantingSince = undefined
       const excess = this.serving.slice(share)
