@@ -12,14 +12,18 @@ import { LeaseStore } from './cluster/lease-store.ts'
 import { Leases } from './cluster/leases.ts'
 import type { Config } from './config.ts'
 import { Availability, isTransient } from './db/availability.ts'
-import { connectState, type SourceSql, type Sql } from './db/client.ts'
+import type { SourceSql, Sql } from './db/client.ts'
+import { migrationQuestion } from './db/migrate.ts'
 import { Route } from './db/pooler.ts'
+import { DatabaseProbe } from './db/probe.ts'
+import { connectRenewingState } from './db/renewing.ts'
 import { openSource } from './db/source.ts'
 import { DueScan } from './delivery/due-scan.ts'
 import { Fleet } from './delivery/fleet.ts'
 import { FleetStore } from './delivery/fleet-store.ts'
 import { LagMeter } from './delivery/lag.ts'
 import { Lanes } from './delivery/lanes.ts'
+import { Progress } from './delivery/progress.ts'
 import { ReplayFacts } from './delivery/replay-facts.ts'
 import { ReplayQueue } from './delivery/replay-store.ts'
 import { Replays } from './delivery/replays.ts'
@@ -28,6 +32,7 @@ import type { DestinationRules } from './destinations/destination.ts'
 import { DatabaseClock, Registry, type RegistryChanges } from './destinations/registry.ts'
 import { openVault, type Vault } from './destinations/secrets.ts'
 import { type ClosableHttpClient, createHttpClient } from './egress/http-client.ts'
+import { Readiness } from './readiness.ts'
 import { DatabaseDiagnosis } from './sources/diagnosis.ts'
 import { Floors } from './sources/floors.ts'
 import { HorizonStore } from './sources/horizon-store.ts'
@@ -69,6 +74,9 @@ const replayLaneSizes = {
 }
 /** Closing connections must not use up the time that is promised for a stop. */
 const closeSeconds = 1
+/** A watcher that has completed no look for so long, and for so many poll intervals, does not move. */
+const shortestStillMs = 10_000
+const stillPolls = 5
 /** For the last writes after the grace time. */
 const settleMs = 1_000
 /** Longer than a lease, for whoever takes over to have looked. */
@@ -99,6 +107,9 @@ export class Service {
   readonly #leaseConnection: LeaseConnection
   readonly #leases: Leases
   readonly #rerouted = Promise.withResolvers<void>()
+  readonly #progress = new Progress()
+  readonly #probes: readonly DatabaseProbe[]
+  readonly #readiness: Readiness
   #floors = new Floors(new Map())
   #loops: Promise<unknown> = Promise.resolve()
 
@@ -109,7 +120,7 @@ export class Service {
     this.#options = options
     this.#types = new Map(options.types.map((type) => [type.type, type]))
     this.#vault = openVault(config)
-    this.#sql = connectState(databaseUrl, {
+    this.#sql = connectRenewingState(databaseUrl, {
       applicationName: 'spillway',
       max: statePoolSize,
       pooled,
@@ -119,6 +130,7 @@ export class Service {
       sourceUrl,
       { applicationName: 'spillway reader', max: sourcePoolSize },
       sourceRoute,
+      { renewing: true },
     )
     this.#sourceAvailability = new Availability(log, 'source')
     this.#http = createHttpClient({ allow: config.egressAllow, proxy: config.egressProxy })
@@ -166,6 +178,7 @@ export class Service {
       store: fleetStore,
       lanes,
       lease: (shard) => this.#leases.of(shard),
+      progress: this.#progress,
       rules: () => this.#rules(),
       floors: () => this.#floors.current,
       requestScan: () => this.#scan.request(),
@@ -228,8 +241,25 @@ export class Service {
       sql: this.#sql,
       availability,
       clock,
+      reading: (look) => this.#progress.track('registry', look, () => this.#stopping.signal.aborted),
       onPoll: () => this.#floors.mark(this.#sources.horizons),
       onChanges: (changes) => this.#apply(changes),
+    })
+    const stateProbe = new DatabaseProbe({ database: 'state', ask: this.#askState() })
+    const sourceProbe = new DatabaseProbe({
+      database: 'source',
+      ask: async () => {
+        await this.#sourceSql.query('SELECT 1')
+        return []
+      },
+    })
+    this.#probes = [stateProbe, sourceProbe]
+    this.#readiness = new Readiness({
+      'state database': () => stateProbe.problems,
+      'source database': () => sourceProbe.problems,
+      sources: () => this.#stillSources(),
+      forwarders: () => this.#progress.problems,
+      leases: () => this.#leases.problems,
     })
   }
 
@@ -243,12 +273,27 @@ export class Service {
 
   /** What keeps it from its work at the moment. */
   get problems(): string[] {
-    const { availability } = this.#options
-    return [
-      ...(availability.down ? ['state database unavailable'] : []),
-      ...(this.#sourceAvailability.down ? ['source database unavailable'] : []),
-      ...this.#leases.problems,
-    ]
+    return this.#readiness.problems
+  }
+
+  #askState(): () => Promise<readonly string[]> {
+    const missing = migrationQuestion()
+    return async () => {
+      const [first, ...others] = await missing(this.#sql)
+      if (first === undefined) return []
+      const more = others.length > 0 ? ` and ${others.length} more` : ''
+      return [`state database: the migration ${first}${more} is missing; run spillway migrate`]
+    }
+  }
+
+  /** A source that is misconfigured or held back is its owner's matter: the daemon does all that it can. */
+  #stillSources(): string[] {
+    const longestMs = Math.max(shortestStillMs, stillPolls * this.#options.config.pollIntervalMs)
+    return this.#sources.watchers.flatMap(({ definition, stillMs }) =>
+      stillMs < longestMs
+        ? []
+        : [`source ${definition.logType}: not looked at for ${Math.floor(stillMs / 1_000)} s`],
+    )
   }
 
   /** Resolves when all rows are taken up and delivery runs. */
@@ -267,6 +312,7 @@ export class Service {
       this.#lag.run(signal),
       this.#notifications.run(signal),
       this.#replays.run(signal),
+      ...this.#probes.map((probe) => probe.run(signal)),
     ])
   }
 

@@ -3,6 +3,7 @@
  * every value as PostgreSQL's text, because a row must travel with the precision it has in the table.
  */
 import postgres from 'postgres'
+import type { StatementWatch } from './statement-watch.ts'
 
 export type Sql = postgres.Sql
 export type TextSql = postgres.Sql<{ text: string }>
@@ -69,6 +70,8 @@ export interface PoolOptions {
   readonly applicationName: string
   /** Upper bound on connections (I9). */
   readonly max: number
+  /** Is told of each statement, to find those that will never be answered. */
+  readonly watch?: StatementWatch
 }
 
 export interface StatePoolOptions extends PoolOptions {
@@ -84,9 +87,17 @@ export interface StatePoolOptions extends PoolOptions {
 /** For the driver, which otherwise sends a statement before the one ahead of it is answered. */
 const oneStatementAtATime = { max_pipeline: 0 }
 
+/**
+ * After this long without a word the kernel asks once a second whether the other side is there, ten times (Node's
+ * own figures). So a machine that is gone is noticed within 20 s. It does not help where a statement is still to be
+ * acknowledged, nor where something in between answers for a server that it has lost: see `StatementWatch`.
+ */
+export const keepAliveSeconds = 10
+
 const shared = ({ applicationName, max }: PoolOptions) => ({
   max,
   connect_timeout: 10,
+  keep_alive: keepAliveSeconds,
   // An idle pool gives its connections back after a minute: thousands of sidecars share a server.
   idle_timeout: 60,
   fetch_types: false,
@@ -115,13 +126,26 @@ export function connectSource(url: string, options: PoolOptions, onStray: () => 
     types: textTypes,
   })
   return {
-    query: (statement, parameters = [], { prepare = false } = {}) =>
-      sql.unsafe(statement, [...parameters], { prepare }),
+    query: <Row extends object>(
+      statement: string,
+      parameters: TextValues = [],
+      { prepare = false }: StatementOptions = {},
+    ) => {
+      const query = sql.unsafe<Row[]>(statement, [...parameters], { prepare })
+      options.watch?.follow(query)
+      return query
+    },
     async each(statement, parameters, { prepare = false }, onRow) {
-      await sql
+      let hear = () => {}
+      const query = sql
         .unsafe<Record<string, string | null>[]>(statement, [...parameters], { prepare })
         .values()
-        .forEach(onRow)
+        .forEach((values: TextValues) => {
+          hear()
+          onRow(values)
+        })
+      hear = options.watch?.follow(query, 'page') ?? hear
+      await query
     },
     end: (closing) => sql.end(closing),
   }

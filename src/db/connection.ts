@@ -4,7 +4,8 @@
  * ROLLBACK to the connection that is gone, which ends the process (postgres.js 3.4.9).
  */
 import postgres from 'postgres'
-import type { Sql } from './client.ts'
+import { sleep } from '../clock.ts'
+import { keepAliveSeconds, type Sql } from './client.ts'
 
 export class Connection {
   readonly #sql: Sql
@@ -16,6 +17,7 @@ export class Connection {
       idle_timeout: 0,
       max_lifetime: null,
       connect_timeout: 10,
+      keep_alive: keepAliveSeconds,
       fetch_types: false,
       // Statements that are run once; and a pooler has another session for each transaction.
       prepare: false,
@@ -46,6 +48,23 @@ export class Connection {
       BEGIN ISOLATION LEVEL READ COMMITTED;
       SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN
         ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`)
+  }
+
+  /** Waits for the answer to a statement of this connection at most `ms`; without it the connection is given up. */
+  async within<T>(ms: number, answer: PromiseLike<T>): Promise<T> {
+    const answered = new AbortController()
+    const late = sleep(ms, answered.signal).then(() => {
+      if (!answered.signal.aborted) void this.end(0)
+      throw Object.assign(new Error(`no answer within ${ms / 1_000} s`), { code: 'ETIMEDOUT' })
+    })
+    late.catch(() => {})
+    try {
+      return await Promise.race([answer, late])
+    } finally {
+      answered.abort()
+      // Whoever closes the connection fails the statement that waits on it.
+      Promise.resolve(answer).catch(() => {})
+    }
   }
 
   /** What is open is rolled back by the server. */

@@ -90,6 +90,15 @@ export async function readSchemaState(sql: postgres.Sql): Promise<SchemaState> {
   return { missing, empty: applied === 0, newest: newest.tag }
 }
 
+/** Makes the question which migrations of this program a database lacks; it may have newer ones. */
+export function migrationQuestion(): (sql: postgres.Sql) => Promise<readonly string[]> {
+  const known = knownMigrations().map(({ tag, folderMillis }) => ({ tag, folderMillis }))
+  return async (sql) => {
+    const applied = await newestApplied(sql)
+    return known.filter(({ folderMillis }) => folderMillis > applied).map(({ tag }) => tag)
+  }
+}
+
 function knownMigrations(): Migration[] {
   const journal = readFileSync(`${migrationsFolder}/meta/_journal.json`, 'utf8')
   const { entries } = JSON.parse(journal) as { entries: { tag: string }[] } // our own file, checked by a test

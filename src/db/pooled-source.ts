@@ -6,6 +6,7 @@
  */
 import postgres from 'postgres'
 import {
+  keepAliveSeconds,
   type PoolOptions,
   type SourceSql,
   sourceSettings,
@@ -19,10 +20,11 @@ const preamble = [
   ...Object.entries(sourceSettings).map(([name, value]) => `SET LOCAL ${name} = '${value}'`),
 ].join('; ')
 
-export function connectPooledSource(url: string, { applicationName, max }: PoolOptions): SourceSql {
+export function connectPooledSource(url: string, { applicationName, max, watch }: PoolOptions): SourceSql {
   const sql: TextSql = postgres(url, {
     max,
     connect_timeout: 10,
+    keep_alive: keepAliveSeconds,
     idle_timeout: 60,
     fetch_types: false,
     prepare: false,
@@ -37,12 +39,22 @@ export function connectPooledSource(url: string, { applicationName, max }: PoolO
   return {
     async query<Row extends object>(statement: string, parameters: TextValues = []) {
       // One result for the settings together and one for the statement; the driver's types know only one.
-      const results = (await message(statement, parameters)) as unknown as Row[][]
+      const query = message(statement, parameters)
+      watch?.follow(query)
+      const results = (await query) as unknown as Row[][]
       return results.at(-1) ?? []
     },
     async each(statement, parameters, _options, onRow) {
       // Settings have no rows.
-      await message(statement, parameters).values().forEach(onRow)
+      let hear = () => {}
+      const query = message(statement, parameters)
+        .values()
+        .forEach((values: TextValues) => {
+          hear()
+          onRow(values)
+        })
+      hear = watch?.follow(query, 'page') ?? hear
+      await query
     },
     end: (closing) => sql.end(closing),
   }

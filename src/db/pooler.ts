@@ -60,11 +60,14 @@ export class Route {
 }
 
 const protocolViolation = '08P01'
+/** As long as connecting may take. */
+const answerWithinMs = 10_000
 
 async function isPooled(url: string, database: 'state' | 'source'): Promise<boolean> {
   const connection = new Connection(url, 'spillway probe')
   try {
-    const answer = await connection.sql<{ pid: number }[]>`SELECT pg_backend_pid() AS pid`
+    const question = connection.sql<{ pid: number }[]>`SELECT pg_backend_pid() AS pid`
+    const answer = await connection.within(answerWithinMs, question)
     return answer[0]?.pid !== answer.state?.pid
   } catch (error) {
     throw refusal(error, database) ?? error

@@ -7,8 +7,10 @@
  */
 import { errorCode } from './availability.ts'
 import { connectSource, type PoolOptions, type SourceSql } from './client.ts'
+import { lostStatements } from './lost-statements.ts'
 import { connectPooledSource } from './pooled-source.ts'
 import type { Route } from './pooler.ts'
+import { StatementWatch } from './statement-watch.ts'
 
 interface Way {
   readonly sql: SourceSql
@@ -17,9 +19,26 @@ interface Way {
   strayed: boolean
 }
 
-export function openSource(url: string, options: PoolOptions, route: Route): SourceSql {
+/** `renewing`: connections that were cut without a word are given up too; for who stays. */
+export function openSource(
+  url: string,
+  pool: PoolOptions,
+  route: Route,
+  { renewing = false } = {},
+): SourceSql {
   let way: Way | undefined
   let ended = false
+  const ending = new AbortController()
+  const options = renewing ? { ...pool, watch: watchStatements() } : pool
+
+  function watchStatements(): StatementWatch {
+    const watch = new StatementWatch({
+      lost: (suspects) => lostStatements({ url, pooled: way?.pooled === true }, suspects),
+      onLost: () => way && leave(way, () => route.forget()),
+    })
+    void watch.run(ending.signal)
+    return watch
+  }
 
   async function choose(): Promise<Way> {
     if (way) return way
@@ -69,6 +88,7 @@ export function openSource(url: string, options: PoolOptions, route: Route): Sou
       run((sql) => sql.each(statement, parameters, settings, onRow)),
     async end(closing) {
       ended = true
+      ending.abort()
       await way?.sql.end(closing)
     },
   }

@@ -1,9 +1,11 @@
 /** Moves the cursors of one destination: every move is one write, tried until the database has taken it. */
 import type { Availability } from '../db/availability.ts'
+import { LeaseLostError } from '../errors.ts'
 import { comparePositions, laterOf, type Position } from '../sources/position.ts'
 import type { Batch } from './batch.ts'
 import type { Divided } from './cursor.ts'
 import { retryHeld } from './lease.ts'
+import type { Progress } from './progress.ts'
 import type { Reporter } from './reporter.ts'
 import type { Settlement } from './settlement.ts'
 import type { DeliveryStore } from './store.ts'
@@ -13,6 +15,7 @@ export interface CursorWriterDeps {
   readonly store: DeliveryStore
   readonly availability: Availability
   readonly reporter: Pick<Reporter, 'skipped' | 'deadLettered'>
+  readonly progress: Progress
 }
 
 export class CursorWriter {
@@ -79,8 +82,9 @@ export class CursorWriter {
    * lease is not held any more.
    */
   retry<T>(work: () => Promise<T>): Promise<T> {
-    const { availability, store } = this.#deps
-    return retryHeld(availability, store.lease, work, this.#signal)
+    const { availability, progress, store } = this.#deps
+    const isForeign = (error: unknown) => this.#signal.aborted || error instanceof LeaseLostError
+    return progress.track('cursor', () => retryHeld(availability, store.lease, work, this.#signal), isForeign)
   }
 }
 

@@ -20,6 +20,7 @@ import type { Health } from './decide.ts'
 import { Drain } from './drain.ts'
 import type { IdleMove } from './fleet-store.ts'
 import type { Lanes, Seat } from './lanes.ts'
+import type { Progress } from './progress.ts'
 import type { RateLimit } from './rate-limit.ts'
 import type { Reporter } from './reporter.ts'
 import type { DeliveryStore } from './store.ts'
@@ -35,6 +36,7 @@ export interface ForwarderDeps {
   readonly clock: Clock
   readonly reporter: Reporter
   readonly rate: RateLimit
+  readonly progress: Progress
   readonly backoffScheduleMs: readonly number[]
   /** In [0, 1). */
   readonly random: () => number

@@ -12,6 +12,7 @@ import type { DestinationState, FleetStore } from './fleet-store.ts'
 import { Forwarder } from './forwarder.ts'
 import type { Lanes } from './lanes.ts'
 import { type Lease, type PermittingHttp, underLease } from './lease.ts'
+import type { Progress } from './progress.ts'
 import { RateLimit, smoothBatchSize } from './rate-limit.ts'
 import { Reporter } from './reporter.ts'
 import { findStart } from './start.ts'
@@ -23,6 +24,7 @@ export interface OpeningDeps {
   readonly availability: Availability
   readonly sourceAvailability: Availability
   readonly lanes: Lanes
+  readonly progress: Progress
   readonly clock: Clock
   readonly log: Log
   readonly http: PermittingHttp
@@ -116,6 +118,7 @@ export class Opening {
         },
         encode: configured.encode,
         now: () => this.#deps.clock.now(),
+        progress: this.#deps.progress,
         oldestBefore,
       }),
     )

@@ -17,6 +17,7 @@ import type { Cursor, Divided } from './cursor.ts'
 import { Deletions } from './deletions.ts'
 import type { IdleMove } from './fleet-store.ts'
 import type { Seat } from './lanes.ts'
+import type { Progress } from './progress.ts'
 import type { SourceView, StreamSource } from './stream-source.ts'
 
 export interface StreamOptions<Source extends StreamSource = SourceView> {
@@ -33,6 +34,8 @@ export interface StreamOptions<Source extends StreamSource = SourceView> {
   readonly oldestBefore: () => Oldest
   /** Epoch milliseconds. */
   readonly now: () => number
+  /** Where reading is reported; without it nobody waits for it. */
+  readonly progress?: Progress
 }
 
 /** A page, and the horizon it was read up to. */
@@ -321,20 +324,19 @@ export class Stream<Source extends StreamSource = SourceView> {
     }
     const maxRows = seat.modest ? Math.min(this.#mostRows, this.#options.rules.batchSize) : this.#mostRows
     const rows = Math.max(1, Math.min(maxRows, Math.ceil(this.#pageBytes / this.#rowBytes)))
-    return reader
-      .readPage(
-        this.scopeAfter(this.#readTo),
-        { after: this.#readTo, upTo: horizon },
-        { rows, bytes: this.#pageBytes },
-        (row) => this.#toItem(row),
+    const range = { after: this.#readTo, upTo: horizon }
+    const read = () =>
+      reader.readPage(this.scopeAfter(range.after), range, { rows, bytes: this.#pageBytes }, (row) =>
+        this.#toItem(row),
       )
-      .then(
-        (page) => ({ page, upTo: horizon }),
-        (error) => {
-          if (isCancelled(error)) this.#mostRows = Math.max(1, rows >> 2)
-          throw error
-        },
-      )
+    const { progress } = this.#options
+    return (progress ? progress.track('page', read, isCancelled) : read()).then(
+      (page) => ({ page, upTo: horizon }),
+      (error) => {
+        if (isCancelled(error)) this.#mostRows = Math.max(1, rows >> 2)
+        throw error
+      },
+    )
   }
 
   #take({ page, upTo }: Reading): void {

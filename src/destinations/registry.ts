@@ -25,6 +25,8 @@ export interface RegistryChanges {
 export interface RegistryDeps {
   readonly sql: Sql
   readonly availability: Availability
+  /** Told of each look at the tables. */
+  reading<T>(look: () => Promise<T>): Promise<T>
   readonly clock: DatabaseClock
   /** Called before a poll's statement, once, however often that has to be repeated. */
   onPoll(): void
@@ -81,12 +83,14 @@ export class Registry {
   async poll(signal: AbortSignal): Promise<void> {
     const { availability, clock, sql } = this.#deps
     this.#deps.onPoll()
-    const row = await availability.retry(async () => {
-      const askedAt = Date.now()
-      const [answer] = await this.#changedRows(sql)
-      if (answer) clock.synchronise(answer.now_ms, askedAt, Date.now())
-      return answer
-    }, signal)
+    const read = () =>
+      availability.retry(async () => {
+        const askedAt = Date.now()
+        const [answer] = await this.#changedRows(sql)
+        if (answer) clock.synchronise(answer.now_ms, askedAt, Date.now())
+        return answer
+      }, signal)
+    const row = await this.#deps.reading(read)
     if (!row) return
     const upserted = parseRows(row.changed).filter((each) => this.#revisions.get(each.id) !== each.revision)
     for (const each of upserted) this.#revisions.set(each.id, each.revision)

@@ -10,6 +10,7 @@
 import postgres from 'postgres'
 import { Bell, sleep } from '../clock.ts'
 import { errorCode } from '../db/availability.ts'
+import { keepAliveSeconds } from '../db/client.ts'
 import type { Log } from '../telemetry/log.ts'
 import { hintChannel } from './hint-trigger.ts'
 
@@ -103,6 +104,7 @@ export class Notifications {
       idle_timeout: 0,
       max_lifetime: null,
       connect_timeout: 10,
+      keep_alive: keepAliveSeconds,
       fetch_types: false,
       prepare: false,
       onnotice: () => {},

@@ -77,6 +77,8 @@ export class Watcher {
   #anchor: { readonly at: Position; readonly row: Anchor | null } | undefined
   #remembered: { readonly text: string; readonly at: number } | undefined
   #problem: string | undefined
+  /** When a look was last completed, or the source found to be none to look at; monotonic milliseconds. */
+  #movedAt = performance.now()
   #rewinds = 0
   /** Whether `onReady` was called since the source was looked up. */
   #ready = false
@@ -121,6 +123,11 @@ export class Watcher {
   /** Why the source cannot be read, while it cannot. */
   get problem(): string | undefined {
     return this.#problem
+  }
+
+  /** How long it has completed no look. A source that is invalid is looked up again and again, which counts. */
+  get stillMs(): number {
+    return performance.now() - this.#movedAt
   }
 
   /** There may be new rows: it looks at once, whenever that was. */
@@ -179,6 +186,7 @@ export class Watcher {
       const takeFence = pace.begin(performance.now())
       this.#stall.looks({ source, reader })
       const moved = await this.#look(source, reader, follower, takeFence).finally(() => this.#stall.looked())
+      this.#movedAt = performance.now()
       if (moved === undefined) return
       pace.end(performance.now(), takeFence, moved)
     }
@@ -303,6 +311,7 @@ export class Watcher {
   /** Says it once. Returns how long to wait until it is looked at again, in milliseconds. */
   async #reportInvalid(error: unknown): Promise<number> {
     this.#reader = undefined
+    this.#movedAt = performance.now()
     const { logType, relation } = this.definition
     const { message, hint } = describe(error, logType)
     const rewound = error instanceof SourceRewoundError

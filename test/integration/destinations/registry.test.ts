@@ -24,6 +24,7 @@ async function setUp() {
     sql,
     availability: new Availability(new Lines(), 'state'),
     clock,
+    reading: (look) => look(),
     onPoll: () => {},
     onChanges: async (changes) => {
       seen.push(changes)
