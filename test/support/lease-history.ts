@@ -37,6 +37,11 @@ export async function recordLeases(sql: postgres.Sql): Promise<LeaseHistory> {
       RETURN NULL;
     END $$;
     CREATE TRIGGER recorded AFTER UPDATE ON spillway.cursors FOR EACH ROW EXECUTE FUNCTION recorded.cursor()`)
+  return leaseHistory(sql)
+}
+
+/** Of a database in which it is recorded already. */
+export function leaseHistory(sql: postgres.Sql): LeaseHistory {
   return {
     entries: async () => {
       const rows = await sql<
