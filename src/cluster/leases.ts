@@ -45,7 +45,7 @@ export class Leases {
   readonly #held = new Map<number, HeldLease>()
   readonly #failed = Promise.withResolvers<never>()
   #taking: Promise<void> = Promise.resolve()
-  #board: Board = { holdings: [], free: 0 }
+  #board: Board = { holdings: [], free: 0, isKnown: true }
   #renewalBegan = Number.NEGATIVE_INFINITY
   #expiryTimer: NodeJS.Timeout | undefined
   #isLeaving = false
@@ -120,6 +120,7 @@ export class Leases {
     if (clock.monotonic() - this.#renewalBegan >= leaseMs / 3) await this.#renew()
     if (!this.#isLeaving) {
       this.#board = await store.look()
+      if (!this.#board.isKnown) await store.beginEra()
       if (!this.#isLeaving) await this.#balance(this.#board)
     }
     this.#workedAt = clock.monotonic()
@@ -137,8 +138,8 @@ export class Leases {
     this.#lose(gone, 'taken_over')
     for (const { shard } of renewed) this.#held.get(shard)?.renewed(began + this.#trustMs)
     this.#watchTrust()
-    // Taken by a statement whose answer was lost.
-    const unknown = renewed.filter(({ shard }) => !this.#held.has(shard))
+    // Taken by a statement whose answer was lost; or given up, which a standby that has taken over has not heard of.
+    const unknown = renewed.filter(({ shard, isSettled }) => isSettled && !this.#held.has(shard))
     if (!this.#isLeaving) this.#take(unknown, began)
   }
 

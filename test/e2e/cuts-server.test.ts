@@ -58,16 +58,22 @@ const scenarios = {
     await standby.caughtUp()
     standby.cutLink()
     // So the standby knows nothing of what has changed hands since, nor of what has been delivered.
-    await scene.start('third', proxy.url, env)
+    const own = await startTcpProxy(primary.url)
+    await scene.start('third', own.url, env)
     await scene.shared()
     await scene.writers.more(20)
     // What is under way for the shards that changed hands is under way for a while.
     scene.answer('third', late(3_000))
     await scene.heardFrom('third')
+    // And the one that has them hears of it last.
+    own.blackHole()
     await primary.stop('immediate')
     proxy.retarget(standby.url)
+    own.retarget(standby.url)
     await standby.promote()
     scene.failedOver(standby.url)
+    await delay(leaseMs)
+    own.restore()
     await scene.shared()
     scene.answer('third', undefined)
     await scene.writers.more(20)
