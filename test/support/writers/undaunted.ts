@@ -104,6 +104,8 @@ function codeOf(error: unknown): string {
 async function endPrepared(sql: postgres.Sql, gid: string, ending: Transaction['ending']): Promise<void> {
   for (;;) {
     try {
+      // Of a transaction that could not be prepared.
+      await sql.unsafe('ROLLBACK')
       const open = await sql`SELECT FROM pg_prepared_xacts WHERE gid = ${gid}`
       if (open.length > 0) await sql.unsafe(`${ending.split(' ')[0]} PREPARED '${gid}'`)
       return
