@@ -18,6 +18,7 @@ import { Route } from './db/pooler.ts'
 import { DatabaseProbe } from './db/probe.ts'
 import { connectRenewingState } from './db/renewing.ts'
 import { openSource } from './db/source.ts'
+import type { StatementWatch } from './db/statement-watch.ts'
 import { DueScan } from './delivery/due-scan.ts'
 import { Fleet } from './delivery/fleet.ts'
 import { FleetStore } from './delivery/fleet-store.ts'
@@ -120,17 +121,20 @@ export class Service {
     this.#options = options
     this.#types = new Map(options.types.map((type) => [type.type, type]))
     this.#vault = openVault(config)
-    this.#sql = connectRenewingState(databaseUrl, {
+    const watches: StatementWatch[] = []
+    const onWatch = (watch: StatementWatch) => watches.push(watch)
+    const pool = {
       applicationName: 'spillway',
       max: statePoolSize,
       pooled,
       oneStatementAtATime: true,
-    })
+    }
+    this.#sql = connectRenewingState(databaseUrl, pool, onWatch)
     this.#sourceSql = openSource(
       sourceUrl,
       { applicationName: 'spillway reader', max: sourcePoolSize },
       sourceRoute,
-      { renewing: true },
+      { renewing: true, onWatch },
     )
     this.#sourceAvailability = new Availability(log, 'source')
     this.#http = createHttpClient({ allow: config.egressAllow, proxy: config.egressProxy })
@@ -219,6 +223,9 @@ export class Service {
       pooled,
       answerWithinMs: Math.min(longestLeaseAnswerMs, config.leaseMs / 3),
       onRerouted: () => this.#rerouted.resolve(),
+      onRegained: () => {
+        for (const watch of watches) void watch.hurry()
+      },
     })
     this.#leases = new Leases({
       id,

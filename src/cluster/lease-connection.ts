@@ -16,6 +16,8 @@ export interface LeaseConnectionOptions {
   readonly answerWithinMs: number
   /** There is a pooler now and was none before, or the other way round: the other connections do not fit any more. */
   onRerouted(): void
+  /** A connection that was cut without a word has a successor that is answered. */
+  onRegained(): void
 }
 
 export class LeaseConnection {
@@ -23,6 +25,7 @@ export class LeaseConnection {
   #connection: Connection | undefined
   #opening: Promise<Connection> | undefined
   #isFirst = true
+  #isDropped = false
   #closed = false
 
   constructor(options: LeaseConnectionOptions) {
@@ -41,7 +44,10 @@ export class LeaseConnection {
       const answer = this.#open().then(({ sql }) => statement(sql))
       // Whoever drops the connection fails the statement that waits on it.
       answer.catch(() => {})
-      return await Promise.race([answer, late])
+      const result = await Promise.race([answer, late])
+      if (this.#isDropped) this.#options.onRegained()
+      this.#isDropped = false
+      return result
     } finally {
       answered.abort()
     }
@@ -55,6 +61,7 @@ export class LeaseConnection {
   }
 
   #drop(): void {
+    this.#isDropped = true
     const connection = this.#connection
     this.#connection = undefined
     this.#opening = undefined

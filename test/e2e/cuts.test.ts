@@ -10,8 +10,6 @@ import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 
 const seed = seedOf()
 const leaseMs = 5_000
-/** Of a lease is trusted (held-lease.ts). */
-const trusted = 0.9
 /** The others look every 500 ms, on a machine that has more to do. */
 const takenWithinMs = 3_000
 const backWithinMs = 10_000
@@ -24,12 +22,19 @@ interface Cut {
 }
 
 /** The first replica's way to the database leads through the proxy. */
-async function twoReplicas(offset: number): Promise<Cut> {
+async function twoReplicas(offset: number, cuts: 'everything' | 'source' = 'everything'): Promise<Cut> {
   const { url } = await createTestDatabase()
   const proxy = await startTcpProxy(url)
   const scene = await sharedScene({ url, seed: seed + offset, leaseMs })
-  const first = await scene.start('first', proxy.url)
-  const second = await scene.start('second', url)
+  const first =
+    cuts === 'everything'
+      ? await scene.start('first', proxy.url)
+      : await scene.start('first', url, { SPILLWAY_SOURCE_DATABASE_URL: proxy.url })
+  const second = await scene.start(
+    'second',
+    url,
+    cuts === 'source' ? { SPILLWAY_SOURCE_DATABASE_URL: url } : {},
+  )
   await scene.shared()
   await scene.writers.more(30)
   await Promise.all([scene.heardFrom('first'), scene.heardFrom('second')])
@@ -79,7 +84,6 @@ async function cutForLong({ scene, first, second, proxy }: Cut, cut: () => void)
     ({ replica, beganAt, brokenOff: isBroken }) => replica === 'first' && isBroken && beganAt < mendedAt,
   )
   expect(brokenOff.length).toBeGreaterThan(0)
-  void trusted
 }
 
 /** Nothing changes hands. */
@@ -137,6 +141,14 @@ it(`cut for shorter than a lease, a replica keeps what it has (seed ${seed})`, a
     resets: async () => {
       const cut = await twoReplicas(8)
       await cutShortly(cut, () => cut.proxy.reset(), 1_000)
+    },
+    'the source database alone, for longer than a lease': async () => {
+      const cut = await twoReplicas(10, 'source')
+      const { scene, proxy } = cut
+      await cutShortly(cut, () => proxy.blackHole(), leaseMs + 2_000)
+      const paused = scene.visits.filter(({ replica }) => replica === 'first').map(({ beganAt }) => beganAt)
+      const gaps = paused.slice(1).map((beganAt, index) => beganAt - (paused[index] ?? 0))
+      expect(Math.max(...gaps)).toBeGreaterThan(leaseMs)
     },
     'a slow network': async () => {
       const cut = await twoReplicas(9)
