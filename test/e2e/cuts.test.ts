@@ -92,8 +92,10 @@ async function cutShortly({ scene, first, proxy }: Cut, cut: () => void, forMs: 
   await delay(forMs)
   proxy.restore()
   const mendedAt = Date.now()
+  const heard = scene.heardFrom('first')
   await scene.writers.more(20)
-  await scene.heardFrom('first')
+  // Sooner than silent statements would be given up by themselves.
+  expect(await heard).toBeLessThan(backWithinMs)
   await scene.settle()
   const settledMs = Date.now() - mendedAt
   const entries = await scene.leases.entries()

@@ -209,16 +209,14 @@ async function settledApart(
 /** Runs scenarios that wait more than they work beside each other; all come to their end before the first failure shows. */
 export async function beside(scenarios: Readonly<Record<string, () => Promise<void>>>): Promise<void> {
   const outcomes = await Promise.all(
-    Object.entries(scenarios)
-      .filter(([n]) => !process.env.ONLY || n === process.env.ONLY)
-      .map(async ([name, run]) => {
-        try {
-          await run()
-          return []
-        } catch (error) {
-          return [`${name}: ${error instanceof Error ? error.stack : String(error)}`]
-        }
-      }),
+    Object.entries(scenarios).map(async ([name, run]) => {
+      try {
+        await run()
+        return []
+      } catch (error) {
+        return [`${name}: ${error instanceof Error ? error.stack : String(error)}`]
+      }
+    }),
   )
   expect(outcomes.flat().join('\n\n')).toBe('')
 }
