@@ -18,6 +18,7 @@ import { Route } from './db/pooler.ts'
 import type { DatabaseProbe } from './db/probe.ts'
 import { connectRenewingState } from './db/renewing.ts'
 import { openSource } from './db/source.ts'
+import type { StatementWatch } from './db/statement-watch.ts'
 import { DueScan } from './delivery/due-scan.ts'
 import { Fleet } from './delivery/fleet.ts'
 import { FleetStore } from './delivery/fleet-store.ts'
@@ -128,11 +129,13 @@ export class Service {
     this.#types = new Map(options.types.map((type) => [type.type, type]))
     this.#vault = openVault(config)
     const pools = { state: new PoolUsage(statePoolSize), source: new PoolUsage(sourcePoolSize) }
+    const watches: StatementWatch[] = []
+    const onWatch = (watch: StatementWatch) => watches.push(watch)
     const state = { applicationName: 'spillway', max: statePoolSize, pooled, oneStatementAtATime: true }
-    this.#sql = meterState(connectRenewingState(databaseUrl, state), pools.state)
+    this.#sql = meterState(connectRenewingState(databaseUrl, state, onWatch), pools.state)
     const source = { applicationName: 'spillway reader', max: sourcePoolSize }
     this.#sourceSql = meterSource(
-      openSource(sourceUrl, source, sourceRoute, { renewing: true }),
+      openSource(sourceUrl, source, sourceRoute, { renewing: true, onWatch }),
       pools.source,
     )
     this.#sourceAvailability = new Availability(log, 'source')
@@ -210,7 +213,7 @@ export class Service {
       openMissing: (logType) => this.#fleet.sourceReady(logType),
       watchers: () => this.#sources.watchers,
       forwarders: () => this.#fleet.forwarders,
-      leaveCursors: () => this.#fleet.leaveCursors(),
+      store: fleetStore,
     })
     this.#lag = new LagMeter({
       destinations: () => this.#fleet.forwarders,
@@ -228,6 +231,9 @@ export class Service {
       pooled,
       answerWithinMs: Math.min(longestLeaseAnswerMs, config.leaseMs / 3),
       onRerouted: () => this.#rerouted.resolve(),
+      onRegained: () => {
+        for (const watch of watches) void watch.hurry()
+      },
     })
     this.#leases = new Leases({
       id,

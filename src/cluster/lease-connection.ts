@@ -3,6 +3,7 @@
  * trusted for long. A statement without an answer costs the connection, and the next one opens another; whatever is
  * cut without a word is found out so, well before a lease ends.
  */
+import { errorCode } from '../db/availability.ts'
 import type { Sql } from '../db/client.ts'
 import { Connection } from '../db/connection.ts'
 import type { Route } from '../db/pooler.ts'
@@ -15,12 +16,15 @@ export interface LeaseConnectionOptions {
   readonly answerWithinMs: number
   /** There is a pooler now and was none before, or the other way round: the other connections do not fit any more. */
   onRerouted(): void
+  /** A connection that was cut without a word has a successor that is answered. */
+  onRegained(): void
 }
 
 export class LeaseConnection {
   readonly #options: LeaseConnectionOptions
   #connection: Connection
   #opening: Promise<Connection> | undefined
+  #isDropped = false
   #closed = false
 
   constructor(options: LeaseConnectionOptions) {
@@ -31,7 +35,15 @@ export class LeaseConnection {
   /** Rejects with a transient error when there is no answer in time. */
   async run<T>(statement: (sql: Sql) => PromiseLike<T>): Promise<T> {
     const connection = await this.#open()
-    return connection.within(this.#options.answerWithinMs, statement(connection.sql))
+    try {
+      const answer = await connection.within(this.#options.answerWithinMs, statement(connection.sql))
+      if (this.#isDropped) this.#options.onRegained()
+      this.#isDropped = false
+      return answer
+    } catch (error) {
+      if (errorCode(error) === 'ETIMEDOUT') this.#isDropped = true
+      throw error
+    }
   }
 
   async close(): Promise<void> {

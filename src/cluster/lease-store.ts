@@ -4,6 +4,7 @@
  */
 
 import type { Sql } from '../db/client.ts'
+import { findTimeline } from '../db/timeline.ts'
 import type { LeaseName } from '../delivery/lease.ts'
 import { type Holding, shardCount } from './share.ts'
 
@@ -20,6 +21,8 @@ export interface Board {
   readonly holdings: readonly Holding[]
   /** Shards that nobody holds. */
   readonly free: number
+  /** This server is known by its timeline. */
+  readonly isKnown: boolean
 }
 
 /** A cursor's write need not wait for the disk; these must, or two might hold one lease after a crash. */
@@ -35,6 +38,8 @@ export class LeaseStore {
   readonly #run: Run
   readonly #replica: ReplicaName
   readonly #leaseMs: number
+  /** The expression of it that this server allows. */
+  #timeline: string | undefined
 
   constructor(run: Run, replica: ReplicaName, leaseMs: number) {
     this.#run = run
@@ -43,15 +48,17 @@ export class LeaseStore {
   }
 
   /**
-   * Renews the replica's row, and those of its leases that have not ended. Returns the leases. `isStaying`: false for one that
+   * Renews the replica's row, and those of its leases that have not ended. Returns the leases, also those that a former
+   * server granted and this one never heard to be given up. `isStaying`: false for one that
    * is about to leave, whose row is not wanted any more.
    *
    * A row that somebody has locked is left as it is: one of them must not keep all others from being renewed.
    */
   async renew(isStaying: boolean): Promise<RenewedLease[]> {
+    const timeline = await this.#timelineNow()
     const { id, host, version } = this.#replica
     const rows = await this.#run(
-      (sql) => sql<(LeaseRow & { renewed: boolean })[]>`
+      (sql) => sql<(LeaseRow & { renewed: boolean; settled: boolean })[]>`
       WITH there AS (
         SELECT r.id FROM spillway.replicas r WHERE r.id = ${id}::text::uuid FOR NO KEY UPDATE SKIP LOCKED
       ), stays AS (
@@ -70,40 +77,58 @@ export class LeaseStore {
         FROM own WHERE l.shard = own.shard AND l.owner = ${id}::text::uuid AND ${sql.unsafe(durable)}
         RETURNING l.shard
       )
-      SELECT l.shard, l.epoch::text AS epoch, l.shard IN (SELECT shard FROM renewed) AS renewed
+      SELECT l.shard, l.epoch::text AS epoch, l.shard IN (SELECT shard FROM renewed) AS renewed,
+             ${this.#settled(sql, timeline)} AS settled
       FROM spillway.leases l
       WHERE l.owner = ${id}::text::uuid
         AND (l.expires_at > clock_timestamp() OR l.shard IN (SELECT shard FROM renewed))`,
     )
-    return rows.map((row) => ({ ...this.#named(row), isRenewed: row.renewed }))
+    return rows.map((row) => ({ ...this.#named(row), isRenewed: row.renewed, isSettled: row.settled }))
   }
 
   async look(): Promise<Board> {
+    const timeline = await this.#timelineNow()
     const [row] = await this.#run(
-      (sql) => sql<{ holdings: string; free: number }[]>`
+      (sql) => sql<{ holdings: string; free: number; known: boolean }[]>`
       SELECT (SELECT coalesce(json_agg(json_build_object('replica', r.id, 'shards',
                 (SELECT count(*) FROM spillway.leases l WHERE l.owner = r.id AND l.expires_at > clock_timestamp()))), '[]')
               FROM spillway.replicas r WHERE r.expires_at > clock_timestamp())::text AS holdings,
              ${shardCount}::int - (SELECT count(*)::int FROM spillway.leases
-                WHERE owner IS NOT NULL AND expires_at > clock_timestamp()) AS free`,
+                WHERE owner IS NOT NULL AND expires_at > clock_timestamp()) AS free,
+             EXISTS (SELECT FROM spillway.lease_era WHERE timeline = ${sql.unsafe(timeline)}) AS known`,
     )
     return {
       holdings: JSON.parse(row?.holdings ?? '[]') as Holding[], // built by the statement
       free: row?.free ?? 0,
+      isKnown: row?.known === true,
     }
   }
 
+  /** From now on it is known. The first server that leases were granted by has no former one to wait for. */
+  async beginEra(): Promise<void> {
+    const timeline = await this.#timelineNow()
+    await this.#run(
+      (sql) => sql`
+      INSERT INTO spillway.lease_era AS e (timeline, since)
+      SELECT ${sql.unsafe(timeline)}, '-infinity' WHERE ${sql.unsafe(durable)}
+      ON CONFLICT (one) DO UPDATE SET timeline = excluded.timeline, since = clock_timestamp()
+      WHERE e.timeline <> excluded.timeline`,
+    )
+  }
+
   /**
-   * Takes up to `count` shards that nobody holds, none of `except`. A shard whose last holder's write is just being
+   * Takes up to `count` shards that nobody holds, none of `except`, and none on a server that has just taken over. A shard whose last holder's write is just being
    * made is passed over: its lock says so.
    */
   async acquire(count: number, except: readonly number[]): Promise<LeaseName[]> {
     const { id } = this.#replica
+    const timeline = await this.#timelineNow()
     const rows = await this.#run(
       (sql) => sql<LeaseRow[]>`
       WITH free AS (
         SELECT shard FROM spillway.leases
         WHERE (owner IS NULL OR expires_at <= clock_timestamp()) AND shard <> ALL (${`{${except.join()}}`}::text::smallint[])
+          AND ${this.#settled(sql, timeline)}
         ORDER BY shard LIMIT ${count} FOR UPDATE SKIP LOCKED
       )
       UPDATE spillway.leases l SET
@@ -159,6 +184,20 @@ export class LeaseStore {
     )
   }
 
+  /** Whoever held a lease by a former server has lost it by now. */
+  #settled(sql: Sql, timeline: string) {
+    return sql`EXISTS (
+      SELECT FROM spillway.lease_era
+      WHERE timeline = ${sql.unsafe(timeline)} AND since + ${this.#lease}::text::interval <= clock_timestamp())`
+  }
+
+  async #timelineNow(): Promise<string> {
+    this.#timeline ??= await findTimeline((expression) =>
+      this.#run((sql) => sql`SELECT ${sql.unsafe(expression)}`),
+    )
+    return this.#timeline
+  }
+
   get #lease(): string {
     return `${this.#leaseMs} milliseconds`
   }
@@ -171,6 +210,8 @@ export class LeaseStore {
 /** As it stands in the database; not renewed where somebody has locked it. */
 export interface RenewedLease extends LeaseName {
   readonly isRenewed: boolean
+  /** No longer may somebody else have it by the word of a former server. */
+  readonly isSettled: boolean
 }
 
 interface LeaseRow {

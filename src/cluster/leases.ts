@@ -49,7 +49,7 @@ export class Leases {
   #taking: Promise<void> = Promise.resolve()
   /** What is acquired when it leaves has to be given back too. */
   #acquiring: Promise<unknown> = Promise.resolve()
-  #board: Board = { holdings: [], free: 0 }
+  #board: Board = { holdings: [], free: 0, isKnown: true }
   #renewalBegan = Number.NEGATIVE_INFINITY
   #expiryTimer: NodeJS.Timeout | undefined
   #isLeaving = false
@@ -136,6 +136,7 @@ export class Leases {
     if (!this.#isLeaving) {
       this.#board = await store.look()
       if (this.#isMissing(this.#board)) await this.#renew()
+      if (!this.#board.isKnown) await store.beginEra()
       if (!this.#isLeaving) await this.#balance(this.#board)
     }
     this.#workedAt = clock.monotonic()
@@ -161,8 +162,8 @@ export class Leases {
     const renewed = own.filter(({ isRenewed }) => isRenewed)
     for (const { shard } of renewed) this.#held.get(shard)?.renewed(began + this.#trustMs)
     this.#watchTrust()
-    // Taken by a statement whose answer was lost.
-    const unknown = renewed.filter(({ shard }) => !this.#held.has(shard))
+    // Taken by a statement whose answer was lost; or given up, which a standby that has taken over has not heard of.
+    const unknown = renewed.filter(({ shard, isSettled }) => isSettled && !this.#held.has(shard))
     await this.#takeOrRelease(unknown, began)
   }
 

@@ -18,9 +18,8 @@ const transientCodes = new Set([
   '25P02', // transaction aborted
   '25006', // read-only: a failover is under way, or the storage is full
   '25P03', // idle-in-transaction time-out ended the session
-  // Our own, about poolers.
+  // Our own, about a pooler.
   'POOLER_FOUND',
-  'POOL_TOO_SMALL',
   // The driver's own and the operating system's.
   'CONNECTION_CLOSED',
   'CONNECTION_DESTROYED',

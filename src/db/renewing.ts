@@ -7,7 +7,12 @@ import { connectState, type Sql, type StatePoolOptions } from './client.ts'
 import { lostStatements } from './lost-statements.ts'
 import { StatementWatch } from './statement-watch.ts'
 
-export function connectRenewingState(url: string, options: StatePoolOptions): Sql {
+/** `onWatch`: for who learns in another way that connections were cut. */
+export function connectRenewingState(
+  url: string,
+  options: StatePoolOptions,
+  onWatch: (watch: StatementWatch) => void = () => {},
+): Sql {
   const ending = new AbortController()
   const watch = new StatementWatch({
     lost: (suspects) => lostStatements({ url, pooled: options.pooled === true }, suspects),
@@ -20,6 +25,7 @@ export function connectRenewingState(url: string, options: StatePoolOptions): Sq
   })
   let current = connectState(url, options)
   void watch.run(ending.signal)
+  onWatch(watch)
   const end: Sql['end'] = (closing) => {
     ending.abort()
     return current.end(closing)

@@ -19,12 +19,18 @@ interface Way {
   strayed: boolean
 }
 
-/** `renewing`: connections that were cut without a word are given up too; for who stays. */
+export interface RenewingOptions {
+  /** Connections that were cut without a word are given up too; for who stays. */
+  readonly renewing?: boolean
+  /** For who learns in another way that connections were cut. */
+  readonly onWatch?: (watch: StatementWatch) => void
+}
+
 export function openSource(
   url: string,
   pool: PoolOptions,
   route: Route,
-  { renewing = false } = {},
+  { renewing = false, onWatch = () => {} }: RenewingOptions = {},
 ): SourceSql {
   let way: Way | undefined
   let ended = false
@@ -37,6 +43,7 @@ export function openSource(
       onLost: () => way && leave(way, () => route.forget()),
     })
     void watch.run(ending.signal)
+    onWatch(watch)
     return watch
   }
 

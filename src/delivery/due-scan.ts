@@ -6,6 +6,7 @@ import { Bell } from '../clock.ts'
 import { type Availability, isCancelled, isTransient } from '../db/availability.ts'
 import type { Watcher } from '../sources/watcher.ts'
 import type { Log } from '../telemetry/log.ts'
+import type { FleetStore } from './fleet-store.ts'
 import type { Forwarder } from './forwarder.ts'
 import type { Stream } from './stream.ts'
 
@@ -15,8 +16,7 @@ export interface DueScanDeps {
   openMissing(logType: string): void
   watchers(): readonly Watcher[]
   forwarders(): readonly Forwarder[]
-  /** Stores how far cursors can go without an event. */
-  leaveCursors(): Promise<void>
+  readonly store: Pick<FleetStore, 'advance'>
 }
 
 const scanEveryMs = 30_000
@@ -59,7 +59,7 @@ export class DueScan {
         }),
       )
       // With the database away the next time will do.
-      if (scans % scansUntilLeft === 0) await this.#deps.leaveCursors().catch(() => {})
+      if (scans % scansUntilLeft === 0) await this.#leaveCursors().catch(() => {})
     }
   }
 
@@ -84,6 +84,17 @@ export class DueScan {
         if (due.has(place)) forwarder.wake(logType, due.get(place))
         else stream.foundEmpty(horizon)
       }
+    }
+  }
+
+  /**
+   * Leaves the cursors where there is nothing more for them. A forwarder that begins a turn at the same moment
+   * finds its cursor moved, and begins anew.
+   */
+  async #leaveCursors(): Promise<void> {
+    const moves = this.#deps.forwarders().flatMap(({ idleMoves }) => idleMoves)
+    for (let index = 0; index < moves.length; index += cursorsPerStatement) {
+      await this.#deps.store.advance(moves.slice(index, index + cursorsPerStatement))
     }
   }
 

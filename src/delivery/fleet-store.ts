@@ -1,5 +1,6 @@
 /** What is read and written of many destinations at once; `under` a lease, `DeliveryStore` writes what one of them did. */
 import type { Sql } from '../db/client.ts'
+import { LeaseLostError } from '../errors.ts'
 import type { Position } from '../sources/position.ts'
 import { type Cursor, type CursorJson, epochMs, toCursor } from './cursor.ts'
 import type { Health } from './decide.ts'
@@ -65,11 +66,12 @@ export class FleetStore {
   /**
    * Moves cursors over positions at which their destinations have no rows, unless something was frozen or
    * moved meanwhile. Without it the time between two runs would look like a backlog. One that is locked stays where it is,
-   * which is right too.
+   * which is right too. Rejects with `LeaseLostError` where no lease is held any more: to return would say that the
+   * database has answered.
    */
   async advance(moves: readonly IdleMove[]): Promise<void> {
     const leases = new Set(moves.map(({ lease }) => lease).filter(({ isHeld }) => isHeld))
-    if (leases.size === 0) return
+    if (leases.size === 0) throw new LeaseLostError('the leases of the cursors have ended')
     const rows = moves.map(({ destinationId, logType, life, from, to }, index) => ({
       index,
       life,

@@ -142,7 +142,7 @@ export class Fleet {
     const moves = await Promise.all(slow.map((member) => this.#end(member, graceMs)))
     const leftMs = graceMs > 0 ? Math.max(deadline - performance.now(), shortestGraceMs) : 0
     moves.push(...(await Promise.all(left.map((member) => this.#end(member, leftMs)))))
-    await this.#retry(() => this.#deps.store.advance(moves.flat()))
+    await this.#advance(moves.flat())
   }
 
   async remove(ids: readonly number[]): Promise<void> {
@@ -203,17 +203,6 @@ export class Fleet {
     )
   }
 
-  /**
-   * Leaves the cursors where there is nothing more for them. A forwarder that begins a turn at the same moment
-   * finds its cursor moved, and begins anew.
-   */
-  async leaveCursors(): Promise<void> {
-    const moves = this.forwarders.flatMap(({ idleMoves }) => idleMoves)
-    for (let index = 0; index < moves.length; index += loadChunk) {
-      await this.#deps.store.advance(moves.slice(index, index + loadChunk))
-    }
-  }
-
   get #own(): Member[] {
     return [...this.#members.values()].filter(({ row }) => this.#isOurs(row))
   }
@@ -271,7 +260,14 @@ export class Fleet {
 
   async #halt(member: Member): Promise<void> {
     const moves = await this.#close(member, editGraceMs)
-    await this.#retry(() => this.#deps.store.advance(moves))
+    await this.#advance(moves)
+  }
+
+  async #advance(moves: readonly IdleMove[]): Promise<void> {
+    if (moves.length === 0) return
+    await this.#retry(() => this.#deps.store.advance(moves)).catch((error) => {
+      if (!(error instanceof LeaseLostError)) throw error
+    })
   }
 
   /** Ends the forwarder; returns how far its cursors can go without an event. */

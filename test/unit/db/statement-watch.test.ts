@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { StatementWatch, type Suspect } from '../../../src/db/statement-watch.ts'
 
-function setUp() {
+function setUp({ patienceMs = 100 } = {}) {
   let now = 0
   let losses = 0
   const asked: number[][] = []
@@ -16,7 +16,7 @@ function setUp() {
     onLost: () => {
       losses += 1
     },
-    patienceMs: 100,
+    patienceMs,
     now: () => now,
   })
   const statement = (pid: number | null) => {
@@ -105,4 +105,17 @@ test('is more patient after each loss, so that an answer comes through a slow li
   expect(scene.asked.flat()).not.toContain(8)
   await scene.after(600_000)
   expect(scene.asked.flat()).toContain(8)
+})
+
+test('in a hurry, what has been silent for a second is given up before its patience ends, unless the server works on it', async () => {
+  for (const isBusy of [false, true]) {
+    const scene = setUp({ patienceMs: 60_000 })
+    if (isBusy) scene.busy.add(1)
+    scene.watch.follow(scene.statement(1).query, 'page')
+    await scene.after(1_000)
+    expect(scene.asked).toEqual([])
+    await scene.watch.hurry()
+    expect(scene.asked).toEqual([[1], [1]])
+    expect(scene.losses).toBe(isBusy ? 0 : 1)
+  }
 })

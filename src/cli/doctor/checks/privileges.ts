@@ -16,6 +16,7 @@ const needed = {
   replay_ranges: 'SELECT, INSERT, UPDATE',
   leases: 'SELECT, INSERT, UPDATE',
   replicas: 'SELECT, INSERT, UPDATE, DELETE',
+  lease_era: 'SELECT, INSERT, UPDATE',
 }
 
 export async function checkStatePrivileges({ state: { sql, subject } }: Patient): Promise<Finding[]> {
