@@ -29,6 +29,7 @@ const expire = (id: string) =>
 beforeEach(async () => {
   await sql`DELETE FROM spillway.replicas`
   await sql`UPDATE spillway.leases SET owner = NULL, expires_at = '-infinity'`
+  await replica().store.beginEra()
 })
 
 describe('shards', () => {
