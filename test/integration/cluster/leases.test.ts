@@ -144,11 +144,12 @@ test('what is given up is free only when all work under it has ended', async () 
 })
 
 test('one that leaves hands over at once', async () => {
-  const [a, b] = [await start(), await start()]
+  const leaseMs = 10_000
+  const [a, b] = [await start({ leaseMs }), await start({ leaseMs })]
   await until(() => b.working.size === 32)
   await a.leases.leave(1_000)
   expect(a.working.size).toBe(0)
-  expect(await until(() => b.working.size === 64)).toBeLessThan(defaultLeaseMs / 2)
+  expect(await until(() => b.working.size === 64)).toBeLessThan(leaseMs / 2)
 })
 
 test('the shards of one that has died are taken when its leases are over, and not before', async () => {
