@@ -151,7 +151,7 @@ export class Service {
       lookBackMs: config.leaseMs + lookBackMarginMs,
       diagnosis: new DatabaseDiagnosis(this.#sourceSql),
       recall: (definition) =>
-        availability.retry(() => this.#horizons.recall(definition), this.#stopping.signal),
+        availability.retry(() => this.#horizons.recall(definition), this.#closing.signal),
       remember: (definition, horizon, trace) => this.#remember(definition, horizon, trace),
       onRows: (logType, rows) => this.#fleet.wake(logType, rows),
       onReady: (logType) => {
@@ -366,7 +366,7 @@ export class Service {
       await this.#horizons.remember(definition, horizon, trace)
     } catch (error) {
       if (isTransient(error)) this.#options.availability.reportDown(error)
-      else if (!this.#stopping.signal.aborted) {
+      else if (!this.#closing.signal.aborted) {
         this.#options.log.emit('source.error', { log_type: definition.logType, error })
       }
     }

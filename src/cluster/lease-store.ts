@@ -25,6 +25,9 @@ export interface Board {
 /** A cursor's write need not wait for the disk; these must, or two might hold one lease after a crash. */
 const durable = `(SELECT set_config('synchronous_commit', 'on', true)) IS NOT NULL`
 
+/** Holds what nobody may take yet. */
+const nobody = '00000000-0000-0000-0000-000000000000'
+
 /** Runs a statement on a connection for leases. */
 export type Run = <T>(statement: (sql: Sql) => PromiseLike<T>) => Promise<T>
 
@@ -42,22 +45,37 @@ export class LeaseStore {
   /**
    * Renews the replica's row, and those of its leases that have not ended. Returns the leases. `isStaying`: false for one that
    * is about to leave, whose row is not wanted any more.
+   *
+   * A row that somebody has locked is left as it is: one of them must not keep all others from being renewed.
    */
-  async renew(isStaying: boolean): Promise<LeaseName[]> {
+  async renew(isStaying: boolean): Promise<RenewedLease[]> {
     const { id, host, version } = this.#replica
     const rows = await this.#run(
-      (sql) => sql<LeaseRow[]>`
-      WITH replica AS (
-        INSERT INTO spillway.replicas AS r (id, host, version, expires_at)
+      (sql) => sql<(LeaseRow & { renewed: boolean })[]>`
+      WITH there AS (
+        SELECT r.id FROM spillway.replicas r WHERE r.id = ${id}::text::uuid FOR NO KEY UPDATE SKIP LOCKED
+      ), stays AS (
+        UPDATE spillway.replicas r SET expires_at = clock_timestamp() + ${this.#lease}::text::interval
+        FROM there WHERE r.id = there.id AND ${isStaying}::boolean
+      ), comes AS (
+        INSERT INTO spillway.replicas (id, host, version, expires_at)
         SELECT ${id}::text::uuid, ${host}::text, ${version}::text, clock_timestamp() + ${this.#lease}::text::interval
-        WHERE ${isStaying}::boolean
-        ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at
+        WHERE ${isStaying}::boolean AND NOT EXISTS (SELECT FROM spillway.replicas r WHERE r.id = ${id}::text::uuid)
+        ON CONFLICT DO NOTHING
+      ), own AS (
+        SELECT l.shard FROM spillway.leases l
+        WHERE l.owner = ${id}::text::uuid AND l.expires_at > clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED
+      ), renewed AS (
+        UPDATE spillway.leases l SET expires_at = clock_timestamp() + ${this.#lease}::text::interval
+        FROM own WHERE l.shard = own.shard AND l.owner = ${id}::text::uuid AND ${sql.unsafe(durable)}
+        RETURNING l.shard
       )
-      UPDATE spillway.leases SET expires_at = clock_timestamp() + ${this.#lease}::text::interval
-      WHERE owner = ${id}::text::uuid AND expires_at > clock_timestamp() AND ${sql.unsafe(durable)}
-      RETURNING shard, epoch::text AS epoch`,
+      SELECT l.shard, l.epoch::text AS epoch, l.shard IN (SELECT shard FROM renewed) AS renewed
+      FROM spillway.leases l
+      WHERE l.owner = ${id}::text::uuid
+        AND (l.expires_at > clock_timestamp() OR l.shard IN (SELECT shard FROM renewed))`,
     )
-    return rows.map((row) => this.#named(row))
+    return rows.map((row) => ({ ...this.#named(row), isRenewed: row.renewed }))
   }
 
   async look(): Promise<Board> {
@@ -97,13 +115,17 @@ export class LeaseStore {
     return rows.map((row) => this.#named(row))
   }
 
-  /** Free from now on, unless it has ended already. */
+  /** Free from now on, unless it has ended already, or somebody has locked it: then it runs out. */
   async release({ shard, owner, epoch }: LeaseName): Promise<void> {
     await this.#run(
       (sql) => sql`
-      UPDATE spillway.leases SET owner = NULL, expires_at = '-infinity'
-      WHERE shard = ${shard}::smallint AND owner = ${owner}::text::uuid AND epoch = ${epoch}::text::bigint
-        AND ${sql.unsafe(durable)}`,
+      WITH held AS (
+        SELECT shard FROM spillway.leases
+        WHERE shard = ${shard}::smallint AND owner = ${owner}::text::uuid AND epoch = ${epoch}::text::bigint
+        FOR NO KEY UPDATE SKIP LOCKED
+      )
+      UPDATE spillway.leases l SET owner = NULL, expires_at = '-infinity'
+      FROM held WHERE l.shard = held.shard AND ${sql.unsafe(durable)}`,
     )
   }
 
@@ -111,16 +133,29 @@ export class LeaseStore {
   async leave(): Promise<void> {
     await this.#run(
       (sql) => sql`
-      DELETE FROM spillway.replicas
-      WHERE id = ${this.#replica.id}::text::uuid OR expires_at < clock_timestamp() - interval '1 hour'`,
+      WITH gone AS (
+        SELECT id FROM spillway.replicas
+        WHERE id = ${this.#replica.id}::text::uuid OR expires_at < clock_timestamp() - interval '1 hour'
+        FOR UPDATE SKIP LOCKED
+      )
+      DELETE FROM spillway.replicas r USING gone WHERE r.id = gone.id`,
     )
   }
 
-  /** Makes rows of shards that are missing: nobody could hold them, and nothing of them would be delivered. */
+  /**
+   * Makes rows of shards that are missing: nobody could hold them, and nothing of them would be delivered. Whoever held
+   * one when somebody deleted it may trust in it for the rest of its time, so it is free after that; and no epoch
+   * comes a second time.
+   */
   async restoreShards(): Promise<void> {
     await this.#run(
       (sql) => sql`
-      INSERT INTO spillway.leases (shard) SELECT generate_series(0, ${shardCount - 1}::int) ON CONFLICT DO NOTHING`,
+      INSERT INTO spillway.leases (shard, owner, epoch, expires_at)
+      SELECT missing.shard, ${nobody}::text::uuid, (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+             clock_timestamp() + ${this.#lease}::text::interval
+      FROM generate_series(0, ${shardCount - 1}::int) AS missing(shard)
+      WHERE NOT EXISTS (SELECT FROM spillway.leases l WHERE l.shard = missing.shard)
+      ON CONFLICT DO NOTHING`,
     )
   }
 
@@ -131,6 +166,11 @@ export class LeaseStore {
   #named({ shard, epoch }: LeaseRow): LeaseName {
     return { shard, epoch, owner: this.#replica.id }
   }
+}
+
+/** As it stands in the database; not renewed where somebody has locked it. */
+export interface RenewedLease extends LeaseName {
+  readonly isRenewed: boolean
 }
 
 interface LeaseRow {

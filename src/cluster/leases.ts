@@ -35,6 +35,8 @@ export interface LeasesDeps {
 
 /** A newcomer gets its share, and the shards of one that leaves are taken, about so soon. */
 const longestTickMs = 500
+/** While others give up what is its share: for so long, at most, nobody delivers what has been given up. */
+const owedTickMs = 100
 /** Clocks that differ in their pace, and the time that it takes to break off what is under way. */
 const trustMargin = 0.1
 const shortestMarginMs = 300
@@ -45,11 +47,15 @@ export class Leases {
   readonly #held = new Map<number, HeldLease>()
   readonly #failed = Promise.withResolvers<never>()
   #taking: Promise<void> = Promise.resolve()
+  /** What is acquired when it leaves has to be given back too. */
+  #acquiring: Promise<unknown> = Promise.resolve()
   #board: Board = { holdings: [], free: 0 }
   #renewalBegan = Number.NEGATIVE_INFINITY
   #expiryTimer: NodeJS.Timeout | undefined
   #isLeaving = false
   #workedAt: number
+  /** It has less than its share. */
+  #isOwed = false
   /** Since when there are shards for it that it has not got. */
   #wantingSince: number | undefined
 
@@ -81,12 +87,22 @@ export class Leases {
   /** Resolves when the first shards are taken, if there are any to be had. Rejects when `signal` aborts meanwhile. */
   async start(signal: AbortSignal): Promise<void> {
     await this.#deps.availability.retry(() => this.#tick(), signal)
-    await this.#taking
+    // To load what is stored of thousands of destinations may take longer than a lease.
+    const taken = new AbortController()
+    const keeping = this.#keep(AbortSignal.any([signal, taken.signal]))
+    try {
+      await Promise.race([this.#taking, keeping])
+    } finally {
+      taken.abort()
+      await keeping
+    }
+    signal.throwIfAborted()
   }
 
   /** Rejects for a reason that waiting does not mend. */
   async run(signal: AbortSignal): Promise<void> {
-    await Promise.race([this.#keep(signal), this.#failed.promise])
+    const keeping = this.#keep(signal).finally(() => clearTimeout(this.#expiryTimer))
+    await Promise.race([keeping, this.#failed.promise])
   }
 
   /** Gives everything up. Resolves when that has happened. */
@@ -94,7 +110,7 @@ export class Leases {
     this.#isLeaving = true
     // Sent first, so that the others know that what becomes free is theirs.
     const left = this.#deps.store.leave().catch(() => {})
-    await this.#give(this.serving, graceMs, 'leaving')
+    await Promise.all([this.#give(this.serving, graceMs, 'leaving'), this.#acquiring])
     await left
   }
 
@@ -102,7 +118,7 @@ export class Leases {
     const { availability, leaseMs } = this.#deps
     const tickMs = Math.min(longestTickMs, leaseMs / 6)
     while (!signal.aborted) {
-      await sleep(tickMs, signal)
+      await sleep(this.#isOwed ? Math.min(tickMs, owedTickMs) : tickMs, signal)
       if (signal.aborted) break
       try {
         await this.#tick()
@@ -112,7 +128,6 @@ export class Leases {
         availability.reportDown(error)
       }
     }
-    clearTimeout(this.#expiryTimer)
   }
 
   async #tick(): Promise<void> {
@@ -120,33 +135,43 @@ export class Leases {
     if (clock.monotonic() - this.#renewalBegan >= leaseMs / 3) await this.#renew()
     if (!this.#isLeaving) {
       this.#board = await store.look()
+      if (this.#isMissing(this.#board)) await this.#renew()
       if (!this.#isLeaving) await this.#balance(this.#board)
     }
     this.#workedAt = clock.monotonic()
   }
 
+  /** Others see less of it than it has: leases have ended there, as they do when the database's clock is set forward. */
+  #isMissing({ holdings }: Board): boolean {
+    const seen = holdings.find(({ replica }) => replica === this.#deps.id)
+    const trusted = [...this.#held.values()].filter(({ hasEnded }) => !hasEnded)
+    return seen === undefined || seen.shards < trusted.length
+  }
+
   async #renew(): Promise<void> {
     const { clock, store } = this.#deps
     const began = clock.monotonic()
-    const renewed = await store.renew(!this.#isLeaving)
+    const own = await store.renew(!this.#isLeaving)
     this.#renewalBegan = began
-    const epochs = new Map(renewed.map(({ shard, epoch }) => [shard, epoch]))
+    const epochs = new Map(own.map(({ shard, epoch }) => [shard, epoch]))
     const gone = [...this.#held.values()].filter(
       (lease) => !lease.hasEnded && epochs.get(lease.shard) !== lease.epoch,
     )
     this.#lose(gone, 'taken_over')
+    const renewed = own.filter(({ isRenewed }) => isRenewed)
     for (const { shard } of renewed) this.#held.get(shard)?.renewed(began + this.#trustMs)
     this.#watchTrust()
     // Taken by a statement whose answer was lost.
     const unknown = renewed.filter(({ shard }) => !this.#held.has(shard))
-    if (!this.#isLeaving) this.#take(unknown, began)
+    await this.#takeOrRelease(unknown, began)
   }
 
   async #balance({ holdings, free }: Board): Promise<void> {
-    const { id, clock, store } = this.#deps
+    const { id, clock } = this.#deps
     if (!holdings.some(({ replica }) => replica === id)) return
     const share = fairShare(id, holdings)
     const wanted = Math.min(share - this.#held.size, free)
+    this.#isOwed = share > this.#held.size
     if (wanted <= 0) {
       this.#wantingSince = undefined
       const excess = this.serving.slice(share)
@@ -156,11 +181,25 @@ export class Leases {
       return
     }
     this.#wantingSince ??= clock.monotonic()
+    const acquiring = this.#acquire(wanted)
+    this.#acquiring = acquiring.catch(() => {})
+    const isEnough = (await acquiring) === wanted
+    if (isEnough) this.#wantingSince = undefined
+    else await this.#deps.store.restoreShards()
+  }
+
+  async #acquire(wanted: number): Promise<number> {
+    const { clock, store } = this.#deps
     const began = clock.monotonic()
     const acquired = await store.acquire(wanted, [...this.#held.keys()])
-    if (acquired.length < wanted) await store.restoreShards()
-    else this.#wantingSince = undefined
-    this.#take(acquired, began)
+    await this.#takeOrRelease(acquired, began)
+    return acquired.length
+  }
+
+  /** What comes when it leaves already must not lie idle until it runs out. */
+  async #takeOrRelease(leases: readonly LeaseName[], began: number): Promise<void> {
+    if (this.#isLeaving) await Promise.allSettled(leases.map((lease) => this.#deps.store.release(lease)))
+    else this.#take(leases, began)
   }
 
   /** `began`: when the statement that acquired or renewed them was sent. */

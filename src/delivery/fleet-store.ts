@@ -64,7 +64,8 @@ export class FleetStore {
 
   /**
    * Moves cursors over positions at which their destinations have no rows, unless something was frozen or
-   * moved meanwhile. Without it the time between two runs would look like a backlog.
+   * moved meanwhile. Without it the time between two runs would look like a backlog. One that is locked stays where it is,
+   * which is right too.
    */
   async advance(moves: readonly IdleMove[]): Promise<void> {
     const leases = new Set(moves.map(({ lease }) => lease).filter(({ isHeld }) => isHeld))
@@ -78,14 +79,18 @@ export class FleetStore {
       to,
     }))
     const moved = await this.#sql<{ index: number }[]>`
-      WITH held AS MATERIALIZED (${heldRows(this.#sql, [...leases])})
-      UPDATE spillway.cursors c SET position = m."to", updated_at = now()
-      FROM held, jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb)
-        AS m(index int, life uuid, destination_id bigint, log_type text, "from" text, "to" text)
-      WHERE held.shard = spillway.shard_of(m.destination_id)
-        AND c.destination_id = m.destination_id AND c.log_type = m.log_type AND c.position = m."from" AND c.life = m.life
-        AND c.frozen = '{}' AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
-      RETURNING m.index`
+      WITH held AS MATERIALIZED (${heldRows(this.#sql, [...leases])}), free AS (
+        SELECT c.destination_id, c.log_type, m.index, m."to"
+        FROM held, spillway.cursors c, jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb)
+          AS m(index int, life uuid, destination_id bigint, log_type text, "from" text, "to" text)
+        WHERE held.shard = spillway.shard_of(m.destination_id)
+          AND c.destination_id = m.destination_id AND c.log_type = m.log_type AND c.position = m."from" AND c.life = m.life
+          AND c.frozen = '{}' AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
+        FOR NO KEY UPDATE OF c SKIP LOCKED
+      )
+      UPDATE spillway.cursors c SET position = free."to", updated_at = now()
+      FROM free WHERE c.destination_id = free.destination_id AND c.log_type = free.log_type
+      RETURNING free.index`
     for (const { index } of moved) moves[index]?.done()
   }
 

@@ -8,13 +8,14 @@
 import { DestinationConfigError } from '../../providers/provider.ts'
 import { sleep } from '../clock.ts'
 import { changedColumns } from '../destinations/changed-columns.ts'
-import { type Destination, type DestinationRules, parseDestination } from '../destinations/destination.ts'
+import type { Destination, DestinationRules } from '../destinations/destination.ts'
 import type { RegisteredRow } from '../destinations/registry.ts'
 import { LeaseLostError } from '../errors.ts'
 import type { Floor } from '../sources/floors.ts'
 import type { NewRows } from '../sources/reader.ts'
 import type { DestinationState, IdleMove } from './fleet-store.ts'
 import type { Forwarder } from './forwarder.ts'
+import { describe, judge } from './judge.ts'
 import type { Lease } from './lease.ts'
 import { Opening, type OpeningDeps } from './opening.ts'
 import type { RateLimit } from './rate-limit.ts'
@@ -55,6 +56,8 @@ const pauseAfterLossMs = 1_000
 const slowAfterMs = 250
 /** At least this long the others then have for what they have under way. */
 const shortestGraceMs = 1_000
+
+const isBusy = ({ changes }: Member) => changes > 0
 
 export class Fleet {
   readonly #deps: FleetDeps
@@ -122,7 +125,6 @@ export class Fleet {
   /** The leases of these shards are held from now on. Resolves when their destinations have been judged. */
   async take(shards: ReadonlySet<number>): Promise<void> {
     const taken = [...this.#members.values()].filter(({ row }) => shards.has(row.shard))
-    const isBusy = ({ changes }: Member) => changes > 0
     for (const member of taken.filter(isBusy)) this.#then(member, () => this.#restart(member))
     await this.#startTogether(taken.filter((member) => !isBusy(member)))
   }
@@ -244,7 +246,10 @@ export class Fleet {
   /** Beside each other, a chunk at a time; further changes of each wait for its own. */
   async #startTogether(members: readonly Member[]): Promise<void> {
     for (let index = 0; index < members.length; index += loadChunk) {
-      const chunk = members.slice(index, index + loadChunk)
+      const all = members.slice(index, index + loadChunk)
+      // Whoever has come to have work meanwhile starts when that is done, unless it has started by then.
+      for (const member of all.filter(isBusy)) this.#then(member, () => this.#startAll([member], true))
+      const chunk = all.filter((member) => !isBusy(member))
       const starting = this.#startAll(chunk, true)
       const started = starting.catch(() => {})
       for (const member of chunk) this.#then(member, () => started)
@@ -282,8 +287,9 @@ export class Fleet {
     const usable: { member: Member; destination: Destination; lease: Lease }[] = []
     for (const member of members) {
       const lease = this.#deps.lease(member.row.shard)
-      if (!lease || !member.row.enabled) continue
-      const destination = await this.#judge(member, lease)
+      // Two forwarders of one destination would send everything twice.
+      if (!lease || !member.row.enabled || member.forwarder) continue
+      const destination = this.#judge(member, lease)
       if (destination) usable.push({ member, destination, lease })
     }
     if (usable.length === 0 || this.#stopping.signal.aborted) return
@@ -308,27 +314,24 @@ export class Fleet {
     if (!few) this.#deps.requestScan()
   }
 
-  /** Undefined when the row cannot be used; that is written down and said once. */
-  async #judge(member: Member, lease: Lease): Promise<Destination | undefined> {
+  /** Undefined when the row cannot be used. That is written down and said once, and nobody waits for it: it may be locked. */
+  #judge(member: Member, lease: Lease): Destination | undefined {
     const { row } = member
-    try {
-      const destination = parseDestination(row, this.#deps.rules())
+    const judged = judge(row, this.#deps.rules(), this.#deps.log)
+    if (!(judged instanceof DestinationConfigError)) {
       delete member.problem
-      return destination
-    } catch (thrown) {
-      const error = asConfigError(thrown)
-      if (error !== thrown) this.#deps.log.emit('destination.error', { ...describe(row), error: thrown })
-      const store = this.#deps.store.under(lease)
-      await this.#retry(() => store.markInvalid(row.id, row.revision, error.message))
-      if (member.problem !== error.message) {
-        member.problem = error.message
-        this.#deps.log.emit('destination.invalid', {
-          ...describe(row),
-          problems: error.fields.map(({ field, problem }) => `${field}: ${problem}`),
-        })
-      }
-      return undefined
+      return judged
     }
+    const { message, fields } = judged
+    this.#then(member, async () => {
+      const store = this.#deps.store.under(lease)
+      await this.#write(row, lease, () => store.markInvalid(row.id, row.revision, message))
+      if (member.problem === message) return
+      member.problem = message
+      const problems = fields.map(({ field, problem }) => `${field}: ${problem}`)
+      this.#deps.log.emit('destination.invalid', { ...describe(row), problems })
+    })
+    return undefined
   }
 
   #start(member: Member, destination: Destination, state: DestinationState, lease: Lease): Forwarder {
@@ -341,7 +344,8 @@ export class Fleet {
       // Finding the start of a cursor may take its time, or wait for the source: nobody else's.
       if (!state.cursors.has(logType)) this.#then(member, () => this.#openMissing(member, forwarder, logType))
     }
-    if (state.invalid) this.#then(member, () => this.#retry(() => forwarder.store.markUsable(destination.id)))
+    const markUsable = () => forwarder.store.markUsable(destination.id)
+    if (state.invalid) this.#then(member, () => this.#write(member.row, lease, markUsable))
     forwarder.start()
     return forwarder
   }
@@ -360,7 +364,7 @@ export class Fleet {
   /** Somebody else moved the cursor: begin anew from what is stored, unless the row is gone by then. */
   #lost(member: Member, forwarder: Forwarder): void {
     this.#then(member, async () => {
-      await sleep(pauseAfterLossMs, this.#stopping.signal)
+      await sleep(pauseAfterLossMs, forwarder.stopping)
       if (member.forwarder === forwarder) await this.#restart(member)
     })
   }
@@ -381,19 +385,15 @@ export class Fleet {
       })
   }
 
+  /** Only while the destination is delivered to under the lease: whoever is next judges for itself. */
+  #write(row: RegisteredRow, lease: Lease, write: () => Promise<void>): Promise<void> {
+    return this.#retry(async () => {
+      if (this.#deps.lease(row.shard) !== lease) throw new LeaseLostError('the lease is given up')
+      await write()
+    })
+  }
+
   #retry<T>(work: () => Promise<T>): Promise<T> {
     return this.#deps.availability.retry(work, this.#stopping.signal)
   }
-}
-
-/** Whatever a row does to its parsing, it is the row that is at fault, and the others run on. */
-function asConfigError(error: unknown): DestinationConfigError {
-  if (error instanceof DestinationConfigError) return error
-  return new DestinationConfigError([
-    { field: 'destination', problem: 'cannot be read; the log has the error (destination.error)' },
-  ])
-}
-
-function describe(row: RegisteredRow) {
-  return { destination_id: row.id, name: row.name, type: row.type, org: row.orgId }
 }

@@ -38,6 +38,15 @@ function lost({ shard, epoch }: LeaseName): LeaseLostError {
 }
 
 /**
+ * True, and from then on the transaction waits for no lock longer than this. Whoever locks a row of one destination would
+ * otherwise keep its whole shard where it is (I6): a hand-over waits for such a write, and so does a takeover after a kill,
+ * since the server goes on with the statement of a client that is gone.
+ */
+export function impatiently(sql: Sql) {
+  return sql`(SELECT set_config('lock_timeout', '1s', true)) IS NOT NULL`
+}
+
+/**
  * A subquery with one row while the lease is held, and none otherwise. The lock keeps another replica from taking
  * the lease before this transaction has ended; a renewal does not wait for it.
  */
@@ -45,7 +54,7 @@ export function heldRow(sql: Sql, { shard, owner, epoch }: LeaseName) {
   return sql`
     SELECT shard FROM spillway.leases
     WHERE shard = ${shard}::smallint AND owner = ${owner}::text::uuid AND epoch = ${epoch}::text::bigint
-      AND expires_at > clock_timestamp() FOR KEY SHARE`
+      AND expires_at > clock_timestamp() AND ${impatiently(sql)} FOR KEY SHARE`
 }
 
 /** As `heldRow`, for several. */
@@ -55,7 +64,7 @@ export function heldRows(sql: Sql, leases: readonly LeaseName[]) {
     SELECT l.shard FROM spillway.leases l
     JOIN jsonb_to_recordset(${names}::text::jsonb) AS h(shard smallint, owner uuid, epoch bigint)
       ON h.shard = l.shard AND h.owner = l.owner AND h.epoch = l.epoch
-    WHERE l.expires_at > clock_timestamp() FOR KEY SHARE OF l`
+    WHERE l.expires_at > clock_timestamp() AND ${impatiently(sql)} FOR KEY SHARE OF l`
 }
 
 /** Makes clients whose requests end with what `refusal` says, when it says something in the moment before they are sent. */

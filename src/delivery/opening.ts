@@ -67,8 +67,8 @@ export class Opening {
       const cursor = state.cursors.get(logType)
       if (!cursor) continue
       const { formerOldest } = this.#deps.source(logType)
-      // What waited may be what has been deleted since; otherwise the table tells.
-      const isUnknown = again || cursor.rowsWait === true
+      // What waited may be what has been deleted since, and what is frozen waited; otherwise the table tells.
+      const isUnknown = again || cursor.rowsWait === true || cursor.frozen.length > 0
       const before = () => formerOldest ?? this.#deps.source(logType).formerOldest
       this.#openStream(forwarder, logType, cursor, isUnknown ? () => undefined : before)
     }

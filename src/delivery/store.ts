@@ -13,7 +13,7 @@ import type { Position } from '../sources/position.ts'
 import type { DeadLetter, SkippedRange } from './batch.ts'
 import { arrayLiteral, type Divided, instant } from './cursor.ts'
 import type { Health } from './decide.ts'
-import { heldRow, type Lease } from './lease.ts'
+import { heldRow, impatiently, type Lease } from './lease.ts'
 
 export interface CursorMove {
   readonly destinationId: number
@@ -176,7 +176,7 @@ export class DeliveryStore {
   #unedited(destinationId: number, revision: string) {
     return this.#sql`
       SELECT id FROM spillway.destinations
-      WHERE id = ${destinationId} AND version || '/' || changed_xid = ${revision} FOR SHARE`
+      WHERE id = ${destinationId} AND version || '/' || changed_xid = ${revision} AND ${impatiently(this.#sql)} FOR SHARE`
   }
 }
 

@@ -40,11 +40,15 @@ const pollIntervalMs = 500
 /** An answer that took longer says too little of the time. */
 const longestSampleMs = 1_000
 
-/** The database's time, so that replicas and restarts agree on it whatever their own clocks say. */
+/**
+ * The database's time, so that replicas and restarts agree on it whatever their own clocks say. Between two answers it
+ * goes by the monotonic clock: somebody may set the other one.
+ */
 export class DatabaseClock implements Clock {
-  #offsetMs = 0
+  #offsetMs = Date.now() - performance.now()
   #synchronised = false
 
+  /** `askedAt` and `answeredAt` are monotonic. */
   synchronise(databaseNow: number, askedAt: number, answeredAt: number): void {
     // The answer was made somewhere between question and answer; the middle is off by half of it at most.
     if (answeredAt - askedAt > longestSampleMs && this.#synchronised) return
@@ -53,7 +57,7 @@ export class DatabaseClock implements Clock {
   }
 
   now(): number {
-    return Date.now() + this.#offsetMs
+    return performance.now() + this.#offsetMs
   }
 
   monotonic(): number {
@@ -85,9 +89,9 @@ export class Registry {
     this.#deps.onPoll()
     const read = () =>
       availability.retry(async () => {
-        const askedAt = Date.now()
+        const askedAt = clock.monotonic()
         const [answer] = await this.#changedRows(sql)
-        if (answer) clock.synchronise(answer.now_ms, askedAt, Date.now())
+        if (answer) clock.synchronise(answer.now_ms, askedAt, clock.monotonic())
         return answer
       }, signal)
     const row = await this.#deps.reading(read)

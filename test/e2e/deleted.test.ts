@@ -15,6 +15,13 @@ const deletedUpTo = ({ sql }: Scene, id: number) =>
 const warnings = ({ lines }: DaemonProcess) =>
   lines.filter(({ event }) => event === 'events.deleted_at_source')
 
+/** Waits until the daemon has stored where the table begins. */
+async function remembered({ sql }: Scene, oldest: string): Promise<void> {
+  const known = () =>
+    sql`SELECT FROM spillway.source_state WHERE log_type = 'request' AND trace->>'oldest' = ${oldest}`
+  while ((await known()).length === 0) await sql`SELECT pg_sleep(0.02)`
+}
+
 const idsOf = ({ receiver }: Scene) =>
   receiver.requests
     .filter(({ path }) => path === '/')
@@ -95,6 +102,32 @@ describe('rows that were deleted before they were sent are recorded and warned o
     await second.stop()
     expect(await records(scene)).toMatchObject([{ from_position: '3', to_position: '5' }])
     expect(idsOf(scene)).toEqual([1, 2, 3, 6, 7, 8, 9].map((number) => `request:${number}`))
+  })
+
+  it('when the daemon was killed after they were frozen, and had noticed that the table begins later', async () => {
+    const scene = await createScene()
+    const { url, sql, receiver, write } = scene
+    const slow = { ...quick, SPILLWAY_BACKOFF_SCHEDULE_MS: '600000' }
+    const first = await startDaemon(url, slow)
+    const id = await insertDestination(sql, { url: receiver.url })
+    await write(5)
+    await settled(sql, id, null)
+    receiver.always({ status: 503 })
+    await write(20)
+    await first.logged('destination.backing_off')
+    await deletedUpTo(scene, 25)
+    await write(5)
+    await remembered(scene, '26')
+    first.kill('SIGKILL')
+    await first.exited
+    // As for one whose lag nobody has measured yet.
+    await sql`UPDATE spillway.delivery_state SET lag_events = NULL, next_attempt_at = now()`
+    receiver.always({ status: 200 })
+    const second = await startDaemon(url, slow)
+    await settled(sql, id, null)
+    await second.logged('events.deleted_at_source')
+    await second.stop()
+    expect(await records(scene)).toMatchObject([{ from_position: '5', to_position: '25' }])
   })
 
   it('and beside them what a backlog that expired had still', async () => {

@@ -25,6 +25,8 @@ export interface ReceivedRequest {
   readonly body: Buffer
   /** Which connection it came over, from 1. */
   readonly connection: number
+  /** When its headers had come, by `performance.now()`. */
+  readonly beganAt: number
 }
 
 /** An ordinary answer. */
@@ -74,8 +76,9 @@ export async function startReceiver(): Promise<Receiver> {
     // A client that breaks off is part of the game.
     incoming.on('error', () => {})
     response.on('error', () => {})
+    const origin = { connection: connectionNumbers.get(incoming.socket) ?? 0, beganAt: performance.now() }
     readBody(incoming, (rawBody) => {
-      const request = record(incoming, rawBody, connectionNumbers.get(incoming.socket) ?? 0)
+      const request = record(incoming, rawBody, origin)
       requests.push(request)
       for (const waiter of waiting) {
         if (requests.length >= waiter.count) waiter.wake()
@@ -241,7 +244,11 @@ function readBody(incoming: IncomingMessage, done: (body: Buffer) => void): void
   incoming.on('end', () => done(Buffer.concat(chunks)))
 }
 
-function record(incoming: IncomingMessage, rawBody: Buffer, connection: number): ReceivedRequest {
+function record(
+  incoming: IncomingMessage,
+  rawBody: Buffer,
+  origin: Pick<ReceivedRequest, 'connection' | 'beganAt'>,
+): ReceivedRequest {
   const headers = Object.fromEntries(
     Object.entries(incoming.headers).map(([name, value]) => [name, String(value)]),
   )
@@ -252,6 +259,6 @@ function record(incoming: IncomingMessage, rawBody: Buffer, connection: number):
     rawHeaders: incoming.rawHeaders,
     rawBody,
     body: headers['content-encoding'] === 'gzip' ? gunzipSync(rawBody) : rawBody,
-    connection,
+    ...origin,
   }
 }

@@ -8,7 +8,13 @@ import { createTestDatabase, whenDone } from '../../support/postgres.ts'
 import { Lines } from '../reading/watching.ts'
 
 const { sql } = await createTestDatabase()
-const leaseMs = 1_000
+const defaultLeaseMs = 1_000
+
+interface Options {
+  readonly leaseMs?: number
+  /** What the first taking waits for. */
+  readonly taking?: Promise<unknown>
+}
 
 interface Replica {
   readonly id: string
@@ -29,7 +35,8 @@ const unreachable: Run = async () => {
   throw Object.assign(new Error('unreachable'), { code: 'ECONNREFUSED' })
 }
 
-async function start(): Promise<Replica> {
+async function start(options: Options = {}): Promise<Replica> {
+  const leaseMs = options.leaseMs ?? defaultLeaseMs
   const id = randomUUID()
   const lines = new Lines()
   const working = new Set<number>()
@@ -53,6 +60,7 @@ async function start(): Promise<Replica> {
         expect(working.has(shard)).toBe(false)
         working.add(shard)
       }
+      await options.taking
     },
     async onLeave(shard, graceMs) {
       if (graceMs > 0) await replica.leaving
@@ -140,7 +148,7 @@ test('one that leaves hands over at once', async () => {
   await until(() => b.working.size === 32)
   await a.leases.leave(1_000)
   expect(a.working.size).toBe(0)
-  expect(await until(() => b.working.size === 64)).toBeLessThan(leaseMs / 2)
+  expect(await until(() => b.working.size === 64)).toBeLessThan(defaultLeaseMs / 2)
 })
 
 test('the shards of one that has died are taken when its leases are over, and not before', async () => {
@@ -150,8 +158,8 @@ test('the shards of one that has died are taken when its leases are over, and no
     SELECT extract(epoch FROM min(expires_at) - clock_timestamp())::float8 * 1000 AS left FROM spillway.leases WHERE owner = ${a.id}`
   a.die()
   const tookMs = await until(() => b.working.size === 64)
-  expect(tookMs).toBeGreaterThan((before?.left ?? leaseMs) - 20)
-  expect(tookMs).toBeLessThan(leaseMs * 2)
+  expect(tookMs).toBeGreaterThan((before?.left ?? defaultLeaseMs) - 20)
+  expect(tookMs).toBeLessThan(defaultLeaseMs * 2)
 })
 
 test('without the database all work ends before the leases do, and begins anew when it is back', async () => {
@@ -196,4 +204,44 @@ test('deleted leases and replicas come back', async () => {
   await until(() => a.working.size === 0)
   await until(() => a.working.size === 64)
   expect(await owners()).toEqual(new Map([[a.id, 64]]))
+})
+
+test('one that leaves while it takes shards gives those back too', async () => {
+  const [a, b] = [await start(), await start()]
+  await until(() => b.working.size === 32)
+  const heard = Promise.withResolvers<void>()
+  b.interfere = async (statement) => {
+    const answer = await direct(statement)
+    if ((await owners()).get(b.id) === 64) await heard.promise
+    return answer
+  }
+  await a.leases.leave(1_000)
+  await until(async () => (await owners()).get(b.id) === 64)
+  const left = b.leases.leave(1_000)
+  heard.resolve()
+  await left
+  expect(await owners()).toEqual(new Map())
+  expect(b.working.size).toBe(0)
+})
+
+test('leases are renewed while the first ones are being taken up', async () => {
+  const taking = Promise.withResolvers<void>()
+  const starting = start({ taking: taking.promise })
+  await until(async () => [...(await owners()).values()].includes(64))
+  // Longer than a lease.
+  await sql`SELECT pg_sleep(1.5)`
+  taking.resolve()
+  const a = await starting
+  expect(lost(a)).toEqual([])
+  expect(a.leases.serving).toHaveLength(64)
+})
+
+test('leases that are gone are noticed at the next look, long before they are due for renewal', async () => {
+  const a = await start({ leaseMs: 60_000 })
+  // As when the database's clock was set forward.
+  await sql`UPDATE spillway.leases SET owner = ${randomUUID()}, epoch = epoch + 1 WHERE shard < 10`
+  expect(await until(() => a.working.size === 54)).toBeLessThan(5_000)
+  await sql`DELETE FROM spillway.replicas`
+  await sql`UPDATE spillway.leases SET owner = ${randomUUID()}, epoch = epoch + 1 WHERE shard < 20`
+  expect(await until(() => a.working.size === 44)).toBeLessThan(5_000)
 })
