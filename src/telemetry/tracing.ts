@@ -1,5 +1,5 @@
 /**
- * Spans, as narrow as the daemon needs them. Off unless configured: then nothing of OpenTelemetry is loaded, and what is
+ * Spans, as narrow as the daemon needs them. Off unless configured: then OpenTelemetry's SDK is not loaded, and what is
  * here costs a call. The one that sends spans is in otlp-tracing.ts.
  *
  * Keeps I8: attributes are ids, counts and bounded codes. Events, names of orgs and destinations, paths, queries,
