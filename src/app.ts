@@ -71,7 +71,7 @@ export class Daemon {
     const { databaseUrl, httpHost, httpPort, tracing } = this.#config
     this.#log.emit('daemon.starting', { node: process.version, embedded: databaseUrl === undefined })
     if (tracing) {
-      // Loaded on demand: without it OpenTelemetry costs neither time nor memory.
+      // Loaded on demand: without it OpenTelemetry's SDK costs neither time nor memory.
       const { openOtlpTracing } = await import('./telemetry/otlp-tracing.ts')
       this.#tracing = openOtlpTracing(tracing, ownVersion, this.#log)
     }

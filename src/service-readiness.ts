@@ -2,6 +2,7 @@
 import type { Leases } from './cluster/leases.ts'
 import type { SourceSql, Sql } from './db/client.ts'
 import { migrationQuestion } from './db/migrate.ts'
+import type { PoolUsage } from './db/pool-usage.ts'
 import { DatabaseProbe } from './db/probe.ts'
 import type { Progress } from './delivery/progress.ts'
 import { Readiness } from './readiness.ts'
@@ -10,6 +11,7 @@ import type { SourceSet } from './sources/source-set.ts'
 export interface ReadinessParts {
   readonly sql: Sql
   readonly sourceSql: SourceSql
+  readonly pools: Readonly<Record<'state' | 'source', Pick<PoolUsage, 'isWorkingOff'>>>
   readonly sources: Pick<SourceSet, 'watchers'>
   readonly progress: Pick<Progress, 'problems'>
   readonly leases: Pick<Leases, 'problems'>
@@ -25,14 +27,19 @@ export function serviceReadiness(parts: ReadinessParts): {
   readiness: Readiness
   probes: readonly DatabaseProbe[]
 } {
-  const { sql, sourceSql, progress, leases } = parts
-  const state = new DatabaseProbe({ database: 'state', ask: askState(sql) })
+  const { sql, sourceSql, pools, progress, leases } = parts
+  const state = new DatabaseProbe({
+    database: 'state',
+    ask: askState(sql),
+    isQueued: () => pools.state.isWorkingOff,
+  })
   const source = new DatabaseProbe({
     database: 'source',
     ask: async () => {
       await sourceSql.query('SELECT 1')
       return []
     },
+    isQueued: () => pools.source.isWorkingOff,
   })
   const readiness = new Readiness({
     'state database': () => state.problems,
@@ -54,8 +61,12 @@ function askState(sql: Sql): () => Promise<readonly string[]> {
   }
 }
 
-/** A source that is misconfigured or held back is its owner's matter: the daemon does all that it can. */
-function stillSources({ sources, pollIntervalMs }: ReadinessParts): string[] {
+/**
+ * A source that is misconfigured or held back is its owner's matter: the daemon does all that it can. So it does while
+ * many slow pages are read, and looks wait for their turn.
+ */
+function stillSources({ pools, sources, pollIntervalMs }: ReadinessParts): string[] {
+  if (pools.source.isWorkingOff) return []
   const longestMs = Math.max(shortestStillMs, stillPolls * pollIntervalMs)
   return sources.watchers.flatMap(({ definition, stillMs }) =>
     stillMs < longestMs

@@ -263,6 +263,7 @@ export class Service {
     const { readiness, probes } = serviceReadiness({
       sql: this.#sql,
       sourceSql: this.#sourceSql,
+      pools,
       sources: this.#sources,
       progress: this.#progress,
       leases: this.#leases,

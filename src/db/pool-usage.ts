@@ -5,12 +5,20 @@
  */
 import type { SourceSql, Sql } from './client.ts'
 
+/** A statement that takes longer may be one that hangs. */
+const lateMs = 10_000
+
 export class PoolUsage {
   readonly max: number
+  readonly #now: () => number
   #statements = 0
+  /** When statements waited for a connection last, and when one was answered. */
+  #queuedAt = Number.NEGATIVE_INFINITY
+  #answeredAt = Number.NEGATIVE_INFINITY
 
-  constructor(max: number) {
+  constructor(max: number, now: () => number = () => performance.now()) {
     this.max = max
+    this.#now = now
   }
 
   get used(): number {
@@ -21,11 +29,24 @@ export class PoolUsage {
     return this.#statements - this.used
   }
 
+  /**
+   * Statements wait for their turn, or did a moment ago, and turns come: others are answered. So one that has waited
+   * for long says nothing about the database.
+   */
+  get isWorkingOff(): boolean {
+    const now = this.#now()
+    const isQueueing = this.waiting > 0 || now - this.#queuedAt < lateMs
+    return isQueueing && now - this.#answeredAt < lateMs
+  }
+
   async during<T>(work: () => PromiseLike<T>): Promise<T> {
     this.#statements += 1
     try {
-      return await work()
+      const result = await work()
+      this.#answeredAt = this.#now()
+      return result
     } finally {
+      if (this.waiting > 0) this.#queuedAt = this.#now()
       this.#statements -= 1
     }
   }

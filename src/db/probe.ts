@@ -9,6 +9,8 @@ export interface ProbeOptions {
   readonly database: 'state' | 'source'
   /** Asks; resolves with what is wrong with the answer, in short sentences. */
   ask(): Promise<readonly string[]>
+  /** The question may be late because it waits for its turn, while others are answered. */
+  readonly isQueued?: () => boolean
   readonly everyMs?: number
   /** Without an answer for so long it counts as away. */
   readonly answerWithinMs?: number
@@ -52,9 +54,9 @@ export class DatabaseProbe {
   }
 
   get problems(): readonly string[] {
-    const { database, answerWithinMs = defaultAnswerWithinMs } = this.#options
+    const { database, isQueued, answerWithinMs = defaultAnswerWithinMs } = this.#options
     const waitsMs = this.#askedAt === undefined ? 0 : this.#now() - this.#askedAt
-    if (waitsMs < answerWithinMs) return this.#problems
+    if (waitsMs < answerWithinMs || isQueued?.()) return this.#problems
     return [`${database} database: no answer for ${Math.floor(waitsMs / 1_000)} s`]
   }
 }

@@ -1,5 +1,5 @@
 /** A span for each request on its way out, and the header that carries it to the receiver (W3C Trace Context). */
-import { type HttpClient, HttpFailure } from '../../providers/provider.ts'
+import type { HttpClient } from '../../providers/provider.ts'
 import type { Tracing } from '../telemetry/tracing.ts'
 
 /**
@@ -20,17 +20,10 @@ export function traced(client: HttpClient, tracing: Tracing): HttpClient {
       return tracing.span(method, 'client', attributes, async (span) => {
         const isCarried = Object.keys(request.headers).some((name) => name.toLowerCase() === 'traceparent')
         const headers = isCarried ? request.headers : { ...request.headers, ...span.headers }
-        try {
-          const answer = await client.request({ ...request, headers }, signal)
-          span.set({ 'http.response.status_code': answer.status })
-          if (answer.status >= 400) span.fail(String(answer.status))
-          return answer
-        } catch (error) {
-          // A stop is nobody's failure.
-          if (signal.aborted) span.set({ 'spillway.aborted': true })
-          else span.fail(error instanceof HttpFailure ? error.code : 'unknown')
-          throw error
-        }
+        const answer = await client.request({ ...request, headers }, signal)
+        span.set({ 'http.response.status_code': answer.status })
+        if (answer.status >= 400) span.fail(String(answer.status))
+        return answer
       })
     },
   }

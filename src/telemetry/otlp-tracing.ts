@@ -29,7 +29,7 @@ import { within } from '../clock.ts'
 import { systemCodeOf } from '../egress/failure.ts'
 import type { Log } from './log.ts'
 import { type Failing, fail, recover } from './throttle.ts'
-import type { Attributes, OpenSpan, SpanKind, Tracing } from './tracing.ts'
+import { type Attributes, failureOf, type OpenSpan, type SpanKind, type Tracing } from './tracing.ts'
 import type { TracingConfig } from './tracing-config.ts'
 
 /** Spans that wait, about 5 MB with those under way; the SDK drops what comes on top. */
@@ -81,7 +81,9 @@ export function openOtlpTracing(config: TracingConfig, version: string, log: Log
       try {
         return await contexts.with(trace.setSpan(parent, span), () => work(openSpan(span)))
       } catch (error) {
-        markFailed(span, codeOf(error))
+        const code = failureOf(error)
+        if (code === undefined) span.setAttribute('spillway.aborted', true)
+        else markFailed(span, code)
         throw error
       } finally {
         span.end()
@@ -112,13 +114,6 @@ function markFailed(span: Span, code: string): void {
   span.setAttribute('error.type', code)
   // Without a message: those may quote what they were about.
   span.setStatus({ code: SpanStatusCode.ERROR })
-}
-
-/** The code of an error, or the name of its class: both are written by programmers. */
-function codeOf(error: unknown): string {
-  if (!(error instanceof Error)) return 'unknown'
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : error.name
-  return /^[\w.-]{1,60}$/.test(code) ? code : 'unknown'
 }
 
 function resourceOf(version: string) {

@@ -1,5 +1,5 @@
 /**
- * Spans, as narrow as the daemon needs them. Off unless configured: then nothing of OpenTelemetry is loaded, and what is
+ * Spans, as narrow as the daemon needs them. Off unless configured: then OpenTelemetry's SDK is not loaded, and what is
  * here costs a call. The one that sends spans is in otlp-tracing.ts.
  *
  * Keeps I8: attributes are ids, counts and bounded codes. Events, names of orgs and destinations, paths, queries,
@@ -24,7 +24,7 @@ export interface OpenSpan {
 export interface Tracing {
   /**
    * Runs `work` in a span, under the one that is open where it is called. It ends when `work` does; what `work` throws
-   * marks it failed and is thrown on.
+   * marks it by `failureOf`, and is thrown on.
    */
   span<T>(
     name: string,
@@ -34,6 +34,20 @@ export interface Tracing {
   ): Promise<T>
   /** Sends what is left, and takes no longer than a stop can wait for it. Never rejects. */
   stop(): Promise<void>
+}
+
+/** Ends of requests that were not answered because of this daemon: a stop, or a lease that has ended. */
+const brokenOff: ReadonlySet<string> = new Set(['AbortError', 'LEASE_LOST', 'aborted'])
+
+/**
+ * The code of an error, or the name of its class: both are written by programmers. Undefined where the work was broken
+ * off, which is nobody's failure; such a span has the attribute `spillway.aborted`.
+ */
+export function failureOf(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return 'unknown'
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : error.name
+  if (brokenOff.has(code)) return undefined
+  return /^[\w.-]{1,60}$/.test(code) ? code : 'unknown'
 }
 
 const noSpan: OpenSpan = { headers: {}, set() {}, fail() {} }

@@ -1,5 +1,11 @@
 /** A `Tracing` that remembers, for tests of those who use it. */
-import type { Attributes, OpenSpan, SpanKind, Tracing } from '../../src/telemetry/tracing.ts'
+import {
+  type Attributes,
+  failureOf,
+  type OpenSpan,
+  type SpanKind,
+  type Tracing,
+} from '../../src/telemetry/tracing.ts'
 
 export interface RememberedSpan {
   readonly name: string
@@ -32,6 +38,10 @@ export class RememberedSpans implements Tracing {
     }
     try {
       return await work(span)
+    } catch (error) {
+      failure = failureOf(error)
+      if (failure === undefined) span.set({ 'spillway.aborted': true })
+      throw error
     } finally {
       this.ended.push({ name, kind, attributes, failure })
     }

@@ -74,6 +74,9 @@ describe('shards', () => {
     expect((await store.look()).free).toBe(64)
     expect((await store.acquire(64, [])).length).toBe(62)
     await store.restoreShards()
+    // Whoever held them may trust in them for the rest of their time.
+    expect(await store.acquire(64, [])).toEqual([])
+    await sql`UPDATE spillway.leases SET expires_at = clock_timestamp() WHERE shard IN (7, 63)`
     expect(shardsOf(await store.acquire(64, []))).toEqual([7, 63])
   })
 })
@@ -83,7 +86,7 @@ describe('a renewal', () => {
     const a = replica()
     const [first, second] = await a.store.acquire(2, [])
     await sql`UPDATE spillway.leases SET expires_at = clock_timestamp() WHERE shard = ${first?.shard ?? -1}`
-    expect(await a.store.renew(true)).toEqual([second])
+    expect(await a.store.renew(true)).toMatchObject([second ?? {}])
   })
 
   test('waits for no write of delivery', async () => {
@@ -118,7 +121,7 @@ describe('what everybody sees', () => {
     await a.store.acquire(64, [])
     await a.store.leave()
     expect(await a.store.renew(false)).toHaveLength(64)
-    expect(await b.store.look()).toEqual({ holdings: [{ replica: b.id, shards: 0 }], free: 0 })
+    expect(await b.store.look()).toMatchObject({ holdings: [{ replica: b.id, shards: 0 }], free: 0 })
     expect(await findReplicas(sql)).toEqual([{ host: 'test', shards: 0 }])
   })
 })

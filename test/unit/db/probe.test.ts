@@ -26,6 +26,18 @@ test('says what is wrong with the answer, that there is none, and why it failed'
   expect(probe.problems).toEqual([])
 })
 
+test('says nothing new of a question that waits behind others, as long as these are answered', () => {
+  let now = 0
+  let isQueued = true
+  const ask = () => new Promise<never>(() => {})
+  const probe = new DatabaseProbe({ database: 'source', ask, isQueued: () => isQueued, now: () => now })
+  void probe.runOnce()
+  now = 12_000
+  expect(probe.problems).toEqual([])
+  isQueued = false
+  expect(probe.problems).toEqual(['source database: no answer for 12 s'])
+})
+
 test('asks no second question while one is open, and ends at once', async () => {
   const stopping = new AbortController()
   let asked = 0

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { type HttpAnswer, HttpFailure } from '../../../providers/provider.ts'
 import { metered } from '../../../src/egress/metered-client.ts'
+import { LeaseLostError } from '../../../src/errors.ts'
 
 const request = { url: new URL('http://127.0.0.1/'), method: 'POST', headers: {}, timeoutMs: 1_000 } as const
 
@@ -39,5 +40,11 @@ describe('the metered client', () => {
     await expect(client.request(request, AbortSignal.abort())).rejects.toBe(failure)
     expect(ends).toEqual(['error', 'aborted'])
     expect(inFlight()).toBe(0)
+  })
+
+  test('tells one that was not sent, because the lease had ended, from a receiver that does not answer', async () => {
+    const { client, ends } = metering(() => Promise.reject(new LeaseLostError('shard 3')))
+    await expect(client.request(request, new AbortController().signal)).rejects.toThrow('shard 3')
+    expect(ends).toEqual(['aborted'])
   })
 })

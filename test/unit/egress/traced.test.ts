@@ -6,6 +6,7 @@ import {
   type HttpRequest,
 } from '../../../providers/provider.ts'
 import { traced } from '../../../src/egress/traced.ts'
+import { LeaseLostError } from '../../../src/errors.ts'
 import { noTracing } from '../../../src/telemetry/tracing.ts'
 import { RememberedSpans } from '../../support/spans.ts'
 
@@ -71,7 +72,7 @@ test('without tracing nothing is added', async () => {
 test.each([
   ['an answer of 4xx', async () => ({ ...answer, status: 429 }), '429'],
   ['a failure', () => Promise.reject(new HttpFailure('dns', 'about secret.example')), 'dns'],
-  ['an error nobody foresaw', () => Promise.reject(new TypeError('secret')), 'unknown'],
+  ['an error nobody foresaw', () => Promise.reject(new TypeError('secret')), 'TypeError'],
 ] as const)('%s marks the span by a code', async (_, respond, code) => {
   const spans = new RememberedSpans()
   await traced({ request: respond }, spans)
@@ -81,11 +82,12 @@ test.each([
   expect(JSON.stringify(spans.ended)).not.toContain('secret')
 })
 
-test('a request that a stop breaks off has not failed', async () => {
+test.each([
+  ['a stop breaks off', AbortSignal.abort().reason],
+  ['has no lease any more', new LeaseLostError('the lease of shard 3 has ended')],
+])('a request that %s has not failed', async (_, reason) => {
   const spans = new RememberedSpans()
-  const stop = new AbortController()
-  stop.abort(new Error('stopping'))
-  const client = traced({ request: (_, signal) => Promise.reject(signal.reason) }, spans)
-  await expect(client.request(request('http://a.example/'), stop.signal)).rejects.toThrow('stopping')
+  const client = traced({ request: () => Promise.reject(reason) }, spans)
+  await expect(client.request(request('http://a.example/'), never)).rejects.toBe(reason)
   expect(spans.ended).toMatchObject([{ failure: undefined, attributes: { 'spillway.aborted': true } }])
 })

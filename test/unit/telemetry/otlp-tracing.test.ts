@@ -1,5 +1,7 @@
 import { PassThrough } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { HttpFailure } from '../../../providers/provider.ts'
+import { LeaseLostError } from '../../../src/errors.ts'
 import { createLog } from '../../../src/telemetry/log.ts'
 import { openOtlpTracing } from '../../../src/telemetry/otlp-tracing.ts'
 import type { Tracing } from '../../../src/telemetry/tracing.ts'
@@ -61,6 +63,20 @@ describe('spans to a collector', () => {
     ])
     expect(spans.map(({ status }) => status)).toEqual([2, 2, 2])
     expect(String(collector.requests.map(({ body }) => body))).not.toContain('secret')
+  })
+
+  it('of what was broken off have not failed', async () => {
+    for (const error of [
+      AbortSignal.abort().reason,
+      new LeaseLostError('shard 3'),
+      new HttpFailure('aborted', 'closed'),
+    ]) {
+      await expect(tracing.span('a', 'client', {}, () => Promise.reject(error))).rejects.toBe(error)
+    }
+    await tracing.stop()
+    const spans = sentSpans(collector.requests)
+    expect(spans.map(({ attributes }) => attributes)).toEqual(Array(3).fill({ 'spillway.aborted': true }))
+    expect(spans.map(({ status }) => status)).toEqual([0, 0, 0])
   })
 
   it('hold attributes of bounded length', async () => {
