@@ -12,7 +12,16 @@ function row(id: string, options: Partial<CommittedRow> = {}): CommittedRow {
 function request(batchId: string, ids: readonly string[], org: string | null = 'acme'): ReceivedRequest {
   const body = Buffer.from(JSON.stringify(ids.map((id) => ({ id: `trail:${id}`, org_id: org }))))
   const headers = { 'webhook-id': batchId }
-  return { method: 'POST', path: '/', headers, rawHeaders: [], rawBody: body, body, connection: 1, beganAt: 0 }
+  return {
+    method: 'POST',
+    path: '/',
+    headers,
+    rawHeaders: [],
+    rawBody: body,
+    body,
+    connection: 1,
+    beganAt: 0,
+  }
 }
 
 function accountOf(
