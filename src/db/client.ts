@@ -94,9 +94,17 @@ const oneStatementAtATime = { max_pipeline: 0 }
  */
 export const keepAliveSeconds = 10
 
+/**
+ * Seconds before a connection is made anew. The driver's own pause grows with the failures of all connections of a pool
+ * together: one second of refusals, and the next attempt was 10 to 20 s later. Whoever waits for the database paces
+ * himself (availability.ts).
+ */
+export const reconnectPause = (failures: number): number => Math.min(0.1 * failures, 0.5)
+
 const shared = ({ applicationName, max }: PoolOptions) => ({
   max,
   connect_timeout: 10,
+  backoff: reconnectPause,
   keep_alive: keepAliveSeconds,
   // An idle pool gives its connections back after a minute: thousands of sidecars share a server.
   idle_timeout: 60,

@@ -8,6 +8,7 @@ import postgres from 'postgres'
 import {
   keepAliveSeconds,
   type PoolOptions,
+  reconnectPause,
   type SourceSql,
   sourceSettings,
   type TextSql,
@@ -24,6 +25,7 @@ export function connectPooledSource(url: string, { applicationName, max, watch }
   const sql: TextSql = postgres(url, {
     max,
     connect_timeout: 10,
+    backoff: reconnectPause,
     keep_alive: keepAliveSeconds,
     idle_timeout: 60,
     fetch_types: false,

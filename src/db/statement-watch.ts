@@ -26,13 +26,16 @@ export interface StatementWatchOptions {
   /** Before it is asked about a statement. */
   readonly patienceMs?: number
   readonly everyMs?: number
+  /** Both of these, in a hurry. */
+  readonly hurriedMs?: number
   readonly now?: () => number
 }
 
 /** Two questions at this pace, and the pause before a new attempt, stay within 20 s of the network's return. */
 const defaultPatienceMs = 8_000
 const defaultEveryMs = 4_000
-const hurriedMs = 1_000
+const defaultHurriedMs = 1_000
+const hurriedLooks = 8
 /**
  * On a link that is merely slow the server is done while the answer is still on its way. So that it arrives in the end,
  * each loss doubles the patience, and it goes back only after a while without one.
@@ -81,9 +84,13 @@ export class StatementWatch {
    * asked about at once, instead of when the patience ends. Never rejects.
    */
   async hurry(): Promise<void> {
-    await this.runOnce(hurriedMs)
-    await sleep(hurriedMs)
-    await this.runOnce(hurriedMs)
+    const lossAt = this.#lossAt
+    const { hurriedMs = defaultHurriedMs } = this.#options
+    // Some begin on a connection that is dead only after the first looks.
+    for (let look = 0; look < hurriedLooks && this.#lossAt === lossAt; look++) {
+      if (look > 0) await sleep(hurriedMs)
+      await this.runOnce(hurriedMs)
+    }
   }
 
   /** Until `signal` aborts. Never rejects. */
