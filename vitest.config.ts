@@ -22,7 +22,9 @@ const parsing = ['test/unit/events/**/*.test.ts', 'test/unit/providers/**/*.test
 const withPostgres = { globalSetup: ['test/support/global-setup.ts'] }
 
 /** They measure time: beside other daemons they would measure those. */
-const timed = ['isolation', 'hostile-receiver', 'pacing', 'cuts'].map((name) => `test/e2e/${name}.test.ts`)
+const timed = ['isolation', 'hostile-receiver', 'pacing', 'cuts', 'replicas/rolling', 'cuts-server'].map(
+  (name) => `test/e2e/${name}.test.ts`,
+)
 
 export default defineConfig({
   test: {

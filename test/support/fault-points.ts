@@ -51,7 +51,11 @@ export class WriteFaults {
                     WHERE p.destination_id = NEW.destination_id AND p.relation = TG_TABLE_NAME
                       AND p.occurrence = seen);
       BEGIN
-        IF key IS NOT NULL THEN PERFORM pg_advisory_xact_lock_shared(key); END IF;
+        IF key IS NOT NULL THEN
+          -- The daemon would not wait for a lock for so long.
+          PERFORM set_config('lock_timeout', '0', true);
+          PERFORM pg_advisory_xact_lock_shared(key);
+        END IF;
         RETURN NEW;
       END $$`)
     for (const table of tables) {
