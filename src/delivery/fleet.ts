@@ -2,7 +2,6 @@
  * All destinations, and the forwarders of those whose lease is held here. A row becomes a forwarder, or `invalid` with
  * every bad field named; an edit stops the old forwarder before the new one reads the cursors, so that no settled batch is
  * lost or repeated. Work on one destination is done in the order of its changes and holds up no other.
- *
  * A lease is taken by loading what is stored and opening forwarders (`take`), and given up by ending them (`leave`).
  */
 import { DestinationConfigError } from '../../providers/provider.ts'
@@ -33,7 +32,7 @@ export interface FleetDeps extends OpeningDeps {
 
 interface Member {
   row: RegisteredRow
-  /** Of when the row came, or was last edited. */
+  /** By log type, of when the row came, or was edited to have it. */
   floors: ReadonlyMap<string, Floor>
   forwarder?: Forwarder
   /** Under which it had a forwarder last. */
@@ -52,7 +51,7 @@ const loadChunk = 1_000
 /** Up to this many, each destination looks for its rows itself when it starts. */
 const fewDestinations = 20
 const pauseAfterLossMs = 1_000
-/** A request that has taken longer already may take long: the others of its shard go on while it is waited for. */
+/** A request that has taken longer already may take long: the others of its shard go on meanwhile. */
 const slowAfterMs = 250
 /** At least this long the others then have for what they have under way. */
 const shortestGraceMs = 1_000
@@ -130,9 +129,9 @@ export class Fleet {
   }
 
   /**
-   * Ends the forwarders of a shard whose lease is given up, or has ended: the caller tells no lease for it any more.
-   * What is on its way has `graceMs` to arrive. Destinations that are slow to answer are ended first, and the
-   * others go on until then. Resolves when nothing is under way and everything is written down.
+   * Ends the forwarders of a shard whose lease is given up, or has ended: there is no lease for it any more.
+   * What is on its way has `graceMs` to arrive. Slow destinations are ended first, the others go on until then.
+   * Resolves when nothing is under way and everything is written down.
    */
   async leave(shard: number, graceMs: number): Promise<void> {
     const left = [...this.#members.values()].filter(({ row }) => row.shard === shard)
@@ -215,10 +214,12 @@ export class Fleet {
     this.#then(member, async () => {
       const before = member.row
       member.row = row
-      member.floors = floors
+      // What it had before begins where it would have: perhaps nobody could deliver to it yet.
+      const added = [...floors].filter(([each]) => !before.logTypes.includes(each))
+      member.floors = new Map([...member.floors, ...added])
       await this.#restart(member)
-      const { log } = this.#deps
       if (!this.#isOurs(row)) return
+      const { log } = this.#deps
       if (before.enabled && !row.enabled) log.emit('destination.disabled', describe(row))
       else if (!before.enabled && row.enabled) log.emit('destination.enabled', describe(row))
       else if (member.forwarder) {

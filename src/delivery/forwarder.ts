@@ -42,6 +42,8 @@ export interface ForwarderDeps {
   readonly backoffScheduleMs: readonly number[]
   /** In [0, 1). */
   readonly random: () => number
+  /** The destination had no cursor yet when this forwarder was made. */
+  readonly isNew: boolean
   /** The cursor was moved by somebody else: this forwarder is of no use any more. */
   onLost(): void
 }
@@ -99,6 +101,10 @@ export class Forwarder {
   /** Aborts when no new batch shall be started. */
   get stopping(): AbortSignal {
     return this.#stopping.signal
+  }
+
+  get isNew(): boolean {
+    return this.#deps.isNew
   }
 
   /** Writes under the lease that it delivers under. */

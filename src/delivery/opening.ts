@@ -62,6 +62,7 @@ export class Opening {
       reporter: new Reporter(log, clock, destination),
       rate: new RateLimit(destination.delivery, clock),
       onLost,
+      isNew: state.cursors.size === 0,
     })
     for (const logType of destination.logTypes) {
       const cursor = state.cursors.get(logType)
@@ -82,10 +83,10 @@ export class Opening {
   async openMissing(forwarder: Forwarder, logType: string, floor: Floor | undefined): Promise<boolean> {
     const { reader, horizon, life } = this.#deps.source(logType)
     if (!reader || horizon === undefined) return false
-    const { destination, store, stopping: signal } = forwarder
+    const { destination, isNew, store, stopping: signal } = forwarder
     const { availability, sourceAvailability } = this.#deps
     const position = await sourceAvailability.retry(
-      () => findStart(destination, reader, horizon, floor?.life === life ? floor : undefined),
+      () => findStart({ ...destination, isNew }, reader, horizon, floor?.life === life ? floor : undefined),
       signal,
     )
     const cursor = await availability.retry(async () => {

@@ -10,10 +10,13 @@ import type { Reader } from '../sources/reader.ts'
 /** A transaction stamps its rows when it begins, by another clock perhaps: some earlier events, none missed. */
 const stampMarginMs = 60_000
 
-/** `floor`: a place that "now" is surely not before. */
+/**
+ * `floor`: a place that "now" is surely not before. `isNew`: it has no cursor at all yet, so what it waits for began with it,
+ * and not with a later edit.
+ */
 export async function findStart(
-  { startFrom, createdAt }: Pick<Destination, 'startFrom' | 'createdAt'>,
-  reader: Reader,
+  { startFrom, createdAt, isNew }: Pick<Destination, 'startFrom' | 'createdAt'> & { readonly isNew: boolean },
+  reader: Pick<Reader, 'beginning' | 'before'>,
   horizon: Position,
   floor: Floor | undefined,
 ): Promise<Position> {
@@ -25,8 +28,9 @@ export async function findStart(
     case 'now': {
       if (floor === undefined) return lower(await stamped(reader, createdAt), horizon)
       if (floor.savedAt === undefined) return lower(floor.position, horizon)
-      // The last run may have gone on for a moment after it saved this.
-      const saved = await stamped(reader, floor.savedAt)
+      // The last run may have gone on for a moment after it saved this; and others may have gone on for long, and saved it
+      // again, while nobody could deliver to this destination.
+      const saved = await stamped(reader, isNew ? Math.min(floor.savedAt, createdAt) : floor.savedAt)
       return lower(saved === undefined ? floor.position : lower(saved, floor.position), horizon)
     }
     default:
@@ -34,7 +38,7 @@ export async function findStart(
   }
 }
 
-function stamped(reader: Reader, epochMs: number): Promise<Position | undefined> {
+function stamped(reader: Pick<Reader, 'before'>, epochMs: number): Promise<Position | undefined> {
   return reader.before(new Date(epochMs - stampMarginMs).toISOString())
 }
 

@@ -27,7 +27,8 @@ export class LeaseWatch {
   static async start(sql: postgres.Sql, url: string): Promise<LeaseWatch> {
     const watch = new LeaseWatch(sql, url)
     await sql.unsafe(`
-      CREATE TABLE public.tenures (shard smallint, epoch bigint, login text, at timestamptz, PRIMARY KEY (shard, epoch));
+      CREATE TABLE public.tenures (shard smallint, epoch bigint, login text, at timestamptz);
+      CREATE INDEX ON public.tenures (shard, epoch);
       CREATE FUNCTION public.note_tenure() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN
         INSERT INTO public.tenures VALUES (NEW.shard, NEW.epoch, session_user, clock_timestamp());

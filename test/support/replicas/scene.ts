@@ -98,10 +98,12 @@ export class ReplicaScene {
   }
 
   /** The account of each destination that is not right, and what all came to. */
-  async accounts(): Promise<{ wrong: Record<string, Partial<Account>>; rows: number; events: number }> {
+  async accounts(
+    exchanges: readonly Exchange[] = this.traffic.exchanges,
+  ): Promise<{ wrong: Record<string, Partial<Account>>; rows: number; events: number }> {
     const rows = await this.table.committed(this.sql)
     const table = { ...this.table, committed: async () => rows }
-    const sent = byPath(this.traffic.exchanges)
+    const sent = byPath(exchanges)
     const wrong: Record<string, Partial<Account>> = {}
     let events = 0
     for (const { org, path } of this.targets) {
