@@ -21,10 +21,20 @@ const shared = { isolate: false }
 const parsing = ['test/unit/events/**/*.test.ts', 'test/unit/providers/**/*.test.ts']
 const withPostgres = { globalSetup: ['test/support/global-setup.ts'] }
 
-/** They measure time: beside other daemons they would measure those. */
-const timed = ['isolation', 'hostile-receiver', 'pacing', 'cuts', 'replicas/rolling', 'cuts-server'].map(
-  (name) => `test/e2e/${name}.test.ts`,
-)
+/**
+ * They measure time: beside other daemons they would measure those. Kills keep both cores busy with starts, and beside them
+ * leases run out.
+ */
+const alone = [
+  'isolation',
+  'hostile-receiver',
+  'pacing',
+  'cuts',
+  'cuts-server',
+  'replicas/rolling',
+  'replicas/kills',
+]
+const timed = alone.map((name) => `test/e2e/${name}.test.ts`)
 
 export default defineConfig({
   test: {

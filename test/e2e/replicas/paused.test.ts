@@ -10,7 +10,7 @@ import { ReplicaScene } from '../../support/replicas/scene.ts'
 import { describeExchange, overlaps } from '../../support/replicas/traffic.ts'
 
 const seed = seedOf()
-const rounds = Number(process.env.SPILLWAY_PAUSES ?? 8)
+const rounds = Number(process.env.SPILLWAY_PAUSES ?? 6)
 const leaseMs = 1_000
 /** What was written to a socket before the pause has come by then. */
 const arrivesWithinMs = 150
