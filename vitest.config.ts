@@ -9,7 +9,10 @@ function project(
   name: string,
   options: TestProjectInlineConfiguration['test'],
 ): TestProjectInlineConfiguration {
-  return { test: { name, include: [`test/${name}/**/*.test.ts`], environment: 'node', retry: 0, ...options } }
+  const include = [`test/${name}/**/*.test.ts`]
+  // What is waited for may take as long as the test may: the default of a second measures the machine.
+  const waiting = { poll: { timeout: 60_000 } }
+  return { test: { name, include, environment: 'node', retry: 0, expect: waiting, ...options } }
 }
 
 /** Nothing in them outlives a test, so a worker need not be made anew, with all it imports, for each file. */

@@ -10,6 +10,7 @@ import postgres from 'postgres'
 import { isRoot, postgresAccount } from '../../src/db/embedded/account.ts'
 import { postgresOf } from '../../src/db/embedded/binaries.ts'
 import { serverEnvironment } from '../../src/db/embedded/cluster.ts'
+import { reachableBinaries } from '../../src/db/embedded/home.ts'
 import { testBinaries } from './binaries.ts'
 import type { TestCluster } from './cluster.ts'
 import { connect, whenDone } from './postgres.ts'
@@ -75,7 +76,7 @@ export async function startStandby(primary: TestCluster): Promise<Standby> {
     'max_prepared_transactions=20',
   ]
   const server = spawn(
-    postgresOf(await testBinaries()),
+    postgresOf(await reachableBinaries(await testBinaries(), account)),
     ['-D', data, ...settings.flatMap((each) => ['-c', each])],
     {
       ...account,
