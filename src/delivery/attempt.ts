@@ -1,7 +1,8 @@
 /**
  * One attempt at a batch: a send and, for a destination that was well until now, quick retries within
  * seconds, so that a dropped connection does not cost a minute of back-off. They live in this process
- * only; what they do not mend becomes a durable failure.
+ * only; what they do not mend becomes a durable failure. Whoever stops does not wait for the next try: nothing is known of the
+ * batch then, and whoever goes on with it tries.
  */
 import pRetry from 'p-retry'
 import type { EncodedBatch, Outcome, ReasonCode, Retry, Sender } from '../../providers/provider.ts'
@@ -18,6 +19,8 @@ export interface AttemptOptions {
   readonly quickRetries: boolean
   /** Every request keeps to it, retries too. */
   readonly rate?: RateLimit | undefined
+  /** Aborts when nothing new shall be sent: what is on its way may arrive, and the pause before a retry ends. */
+  readonly stopping: AbortSignal
 }
 
 class RetryLater extends Error {
@@ -29,10 +32,11 @@ class RetryLater extends Error {
   }
 }
 
+/** `signal` breaks off what is on its way, too. Rejects with the reason of either where nothing is known of the batch. */
 export async function attempt(
   sender: Sender,
   batch: EncodedBatch,
-  { quickRetries, rate }: AttemptOptions,
+  { quickRetries, rate, stopping }: AttemptOptions,
   signal: AbortSignal,
 ): Promise<Outcome> {
   const send = async () => {
@@ -40,22 +44,37 @@ export async function attempt(
     return sender.send(batch, signal)
   }
   if (!quickRetries) return send()
+  // An answer that has come counts, whoever stops meanwhile: only the pauses hear of it.
+  const pausing = new AbortController()
+  let isPausing = false
+  const end = () => {
+    if (isPausing) pausing.abort(stopping.reason)
+  }
+  stopping.addEventListener('abort', end, { once: true })
   try {
     return await pRetry(
       async () => {
+        isPausing = false
         const outcome = await send()
         if (outcome.kind === 'retry') throw new RetryLater(outcome)
         return outcome
       },
       {
         ...pauses,
-        signal,
-        shouldRetry: ({ error }) => error instanceof RetryLater && worthRetryingNow(error.outcome),
+        signal: pausing.signal,
+        shouldRetry: ({ error }) => {
+          if (!(error instanceof RetryLater && worthRetryingNow(error.outcome))) return false
+          stopping.throwIfAborted()
+          isPausing = true
+          return true
+        },
       },
     )
   } catch (error) {
     if (error instanceof RetryLater) return error.outcome
     throw error
+  } finally {
+    stopping.removeEventListener('abort', end)
   }
 }
 

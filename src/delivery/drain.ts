@@ -240,13 +240,15 @@ export class Drain {
     if (batch.events.length === 0) return settled
     if (this.#acceptedAhead.delete(batch.id)) return { ...settled, isOld: true }
     const { clock, condition, rate, sender, tracing, aborting } = this.#deps
+    // What was accepted beyond one that is given up would be sent again.
+    const stopping = this.#destination.delivery.maxInFlight > 1 ? aborting : this.#deps.stopping
     const started = clock.monotonic()
     const begun = { at: started }
     this.#begun.add(begun)
     const slow = setTimeout(() => seat.stepAside(), slowAfterMs)
     stream.size.attempted(batch.to)
     try {
-      const options = { quickRetries: !condition.failing, rate, tracing }
+      const options = { quickRetries: !condition.failing, rate, tracing, stopping }
       const outcome = await attemptBatch(this.#destination, sender, batch, options, aborting)
       const landed = { outcome, durationMs: clock.monotonic() - started }
       this.#notBefore = clock.monotonic() + this.#destination.delivery.interBatchDelayMs

@@ -290,7 +290,8 @@ export class ReplayRunner {
     const slow = setTimeout(() => this.#seat?.stepAside(), slowAfterMs)
     try {
       const quickRetries = this.#health.firstFailedAt === undefined
-      const options = { quickRetries, rate: this.#deps.rate(id), tracing }
+      const stopping = this.#stopping.signal
+      const options = { quickRetries, rate: this.#deps.rate(id), tracing, stopping }
       return await attemptBatch(this.destination, this.#sender, batch, options, this.#aborting.signal)
     } finally {
       clearTimeout(slow)

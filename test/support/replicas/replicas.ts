@@ -100,7 +100,7 @@ export class Replicas {
   }
 
   /**
-   * The first time between two instants that a process was ended or lost leases; undefined when it did neither. `from`: when a
+   * The last time between two instants that a process was ended or lost leases; undefined when it did neither. `from`: when a
    * request of it was read, which may be a while after it was sent.
    */
   endOfTrust(pid: number, from: number, to: number): number | undefined {
@@ -108,7 +108,7 @@ export class Replicas {
     const losses = replica?.process.lines.filter(({ event }) => event === 'lease.lost') ?? []
     const times = losses.map(({ time }) => Date.parse(String(time)) - performance.timeOrigin)
     if (replica?.endedAt !== undefined) times.push(replica.endedAt)
-    return times.toSorted((a, b) => a - b).find((at) => at >= from - readWithinMs && at <= to)
+    return times.toSorted((a, b) => a - b).findLast((at) => at >= from - readWithinMs && at <= to)
   }
 
   /** How many shards each of those that run holds, by the database. */

@@ -14,7 +14,7 @@ const reason: Reason = { code: 'http_status', status: 503, message: 'secret' }
 async function spanOf(outcome: Outcome) {
   const spans = new RememberedSpans()
   const sender = { send: async () => outcome, close: async () => {} }
-  const options = { quickRetries: false, tracing: spans }
+  const options = { quickRetries: false, stopping: new AbortController().signal, tracing: spans }
   expect(await attemptBatch(destination, sender, batch, options, new AbortController().signal)).toBe(outcome)
   return spans.ended[0]
 }

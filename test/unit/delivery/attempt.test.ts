@@ -33,7 +33,7 @@ class FakeSender implements Sender {
 
 /** Lets all pauses pass. */
 async function outcomeOf(sender: Sender, quickRetries = true, signal = never): Promise<Outcome> {
-  const outcome = attempt(sender, batch, { quickRetries }, signal)
+  const outcome = attempt(sender, batch, { quickRetries, stopping: never }, signal)
   outcome.catch(() => {})
   await vi.runAllTimersAsync()
   return outcome
@@ -102,15 +102,39 @@ describe('an attempt', () => {
     expect(sender.sent).toHaveLength(1)
   })
 
-  test('that is aborted between two tries rejects with the reason and sends no more', async () => {
-    const abort = new AbortController()
+  test('that is stopped between two tries rejects with the reason and sends no more', async () => {
+    const stop = new AbortController()
     const sender = new FakeSender(retry(), accepted)
-    const outcome = attempt(sender, batch, { quickRetries: true }, abort.signal)
+    const outcome = attempt(sender, batch, { quickRetries: true, stopping: stop.signal }, never)
     outcome.catch(() => {})
     await vi.advanceTimersByTimeAsync(100)
-    abort.abort(new Error('stopping'))
+    stop.abort(new Error('stopping'))
     await expect(outcome).rejects.toThrow('stopping')
     await vi.runAllTimersAsync()
     expect(sender.sent).toHaveLength(1)
+  })
+
+  test.each([
+    ['is accepted', accepted, accepted],
+    ['is answered otherwise for good', retry('timeout'), retry('timeout')],
+    ['could be tried again', retry(), 'stopping'],
+  ])('that is stopped on its way and then %s comes to that, and sends no more', async (_, answer, end) => {
+    const stop = new AbortController()
+    const answered = Promise.withResolvers<Outcome>()
+    let sent = 0
+    const sender = {
+      send: () => {
+        sent += 1
+        return answered.promise
+      },
+      close: async () => {},
+    }
+    const outcome = attempt(sender, batch, { quickRetries: true, stopping: stop.signal }, never)
+    const came = outcome.catch((error: Error) => error.message)
+    stop.abort(new Error('stopping'))
+    answered.resolve(answer)
+    await vi.runAllTimersAsync()
+    expect(await came).toEqual(end)
+    expect(sent).toBe(1)
   })
 })
