@@ -225,15 +225,18 @@ export class Service {
       log,
     })
     const id = randomUUID()
+    const hurry = async () => {
+      // What waits for a session of a pooler looks like what was lost: only patience tells.
+      if (pooled || (await sourceRoute.pooled())) return
+      for (const watch of watches) void watch.hurry()
+    }
     this.#leaseConnection = new LeaseConnection({
       url: databaseUrl,
       route,
       pooled,
       answerWithinMs: Math.min(longestLeaseAnswerMs, config.leaseMs / 3),
       onRerouted: () => this.#rerouted.resolve(),
-      onRegained: () => {
-        for (const watch of watches) void watch.hurry()
-      },
+      onRegained: () => void hurry().catch(() => {}),
     })
     this.#leases = new Leases({
       id,
