@@ -31,10 +31,10 @@ export class HorizonStore {
 
   /**
    * May be lost with the database's power: an older horizon is a horizon too. Not written when the source
-   * has been pointed elsewhere meanwhile.
+   * has been pointed elsewhere or rebased meanwhile.
    */
   async remember(
-    { logType, relation, idColumn, ordering }: SourceDefinition,
+    { logType, relation, idColumn, ordering, revision }: SourceDefinition,
     horizon: Position,
     trace: Trace,
   ): Promise<void> {
@@ -42,6 +42,7 @@ export class HorizonStore {
       INSERT INTO spillway.source_state (log_type, horizon, trace)
       SELECT log_type, ${horizon}::text, ${JSON.stringify(trace)}::text::jsonb FROM spillway.sources
       WHERE log_type = ${logType}::text AND relation = ${relation} AND id_column = ${idColumn} AND ordering = ${ordering}
+        AND changed_xid::text = ${revision}
         AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
       ON CONFLICT (log_type) DO UPDATE SET horizon = excluded.horizon, trace = excluded.trace, updated_at = now()`
   }

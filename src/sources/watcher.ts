@@ -330,7 +330,11 @@ export class Watcher {
     const { message, hint } = describe(error, logType)
     const rewound = error instanceof SourceRewoundError
     if (rewound) {
-      // From now on only what is stored counts: a rebase changes it.
+      // From now on only what is stored counts: a rebase changes it. So what this run has seen is stored first, or the next
+      // look might find nothing wrong.
+      if (this.#horizon !== undefined && this.#trace) {
+        await this.#deps.remember(this.definition, this.#horizon, this.#trace)
+      }
       this.#rewinds += 1
       this.#horizon = undefined
       this.#trace = undefined
