@@ -35,6 +35,7 @@ const alone = [
   'cuts',
   'cuts-server',
   'replicas/rolling',
+  'replicas/sharing',
   'replicas/kills',
 ]
 const timed = alone.map((name) => `test/e2e/${name}.test.ts`)
