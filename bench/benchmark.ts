@@ -27,7 +27,8 @@ export interface Figure {
   readonly measured: Readonly<Record<string, number | readonly number[]>>
 }
 
-export type Unit = 'ratio' | 'ms' | 'MB'
+/** `core`: percent of one core. */
+export type Unit = 'ratio' | 'ms' | 's' | 'MB' | 'core' | 'queries'
 
 export type Goal = { readonly atLeast: number } | { readonly atMost: number }
 

@@ -1,39 +1,91 @@
 /**
- * How fast one destination catches up, with all bookkeeping and no pause between batches, as a ratio to a
- * bare loop over the same rows. The two take turns, so that whatever else the machine does meets both.
+ * How fast a backlog is delivered, with all bookkeeping and no pause between batches, as a ratio to a bare
+ * loop over the same rows. The two take turns, so that whatever else the machine does meets both.
  */
 import type { Benchmark, Goal } from './benchmark.ts'
-import { runBareLoop } from './stage/bare-loop.ts'
-import { drain } from './stage/drain.ts'
+import { type BareLoopOptions, runBareLoop } from './stage/bare-loop.ts'
+import { type DrainOptions, drain } from './stage/drain.ts'
 import { eventsPerSecond, type Receiver } from './stage/receiver.ts'
-import type { Stage } from './stage/stage.ts'
+import { orgName } from './stage/rows.ts'
+import type { Scene } from './stage/scene.ts'
 import { median } from './statistics.ts'
 
 /** The median of five bears two disturbed pairs. */
 const pairs = 5
 
-export function catchUp({ batchSize, goal }: { batchSize: number; goal: Goal }): Benchmark {
-  const name = `catch-up-${batchSize}`
+/** 32 bytes, as the example of Standard Webhooks has. */
+const secret = `whsec_${Buffer.alloc(32, 'bench').toString('base64')}`
+
+interface Rival {
+  readonly name: string
+  readonly what: string
+  readonly goal: Goal
+  readonly daemon: (receiver: Receiver) => DrainOptions
+  readonly bare: Omit<BareLoopOptions, 'databaseUrl' | 'url'>
+}
+
+export const catchUp1000 = rivalry({
+  name: 'catch-up-1000',
+  what: 'catch-up of one destination, batches of 1,000, against a bare loop',
+  goal: { atLeast: 0.85 },
+  daemon: () => ({ batchSize: 1_000 }),
+  bare: { batchSize: 1_000 },
+})
+
+export const catchUpSigned = rivalry({
+  name: 'catch-up-signed',
+  what: 'the same, signed and gzipped, against a bare loop that does so too',
+  goal: { atLeast: 0.7 },
+  daemon: ({ url }) => ({
+    batchSize: 1_000,
+    destinations: [{ url, config: { gzip: true, signing: { secrets: [secret] } } }],
+  }),
+  bare: { batchSize: 1_000, secret },
+})
+
+export const catchUp250 = rivalry({
+  name: 'catch-up-250',
+  what: 'the same in batches of 250, plain',
+  goal: { atLeast: 1 },
+  daemon: () => ({ batchSize: 250 }),
+  bare: { batchSize: 250 },
+})
+
+export const parallel = rivalry({
+  name: 'parallel-10',
+  what: 'ten destinations of ten orgs at once, batches of 1,000, against one bare loop for all rows',
+  goal: { atLeast: 0.85 },
+  daemon: ({ url }) => ({
+    batchSize: 1_000,
+    destinations: Array.from({ length: 10 }, (_, number) => ({ url, org: orgName(number) })),
+  }),
+  bare: { batchSize: 1_000 },
+})
+
+function rivalry({ name, what, goal, daemon, bare }: Rival): Benchmark {
   return {
     name,
-    what: `catch-up of one destination, batches of ${batchSize}, against a bare loop`,
+    what,
     async run(stage, report) {
       const receiver = await stage.receiver()
+      const scene = await stage.backlog()
+      const bareRate = () => rateOfBareLoop(scene, receiver, bare)
       // Nobody's turn: warms the receiver and PostgreSQL's cache for both.
-      await bareRate(stage, receiver, batchSize)
-      const bare: number[] = []
-      const daemon: number[] = []
-      const ratios: number[] = []
+      await bareRate()
+      const rates: { readonly bare: number; readonly daemon: number }[] = []
       for (let pair = 1; pair <= pairs; pair++) {
-        const bareNow = await bareRate(stage, receiver, batchSize)
-        const daemonNow = await daemonRate(stage, receiver, batchSize)
-        bare.push(bareNow)
-        daemon.push(daemonNow)
-        ratios.push(daemonNow / bareNow)
+        const rate = {
+          bare: await bareRate(),
+          daemon: eventsPerSecond((await drain(scene, receiver, daemon(receiver))).received),
+        }
+        rates.push(rate)
         report(
-          `${name} pair ${pair} of ${pairs}: ${Math.round(daemonNow)} against ${Math.round(bareNow)} events/s`,
+          `${name} pair ${pair} of ${pairs}: ${Math.round(rate.daemon)} against ${Math.round(rate.bare)} events/s`,
         )
       }
+      const daemonRates = rates.map((rate) => rate.daemon)
+      const bareRates = rates.map((rate) => rate.bare)
+      const ratios = rates.map((rate) => rate.daemon / rate.bare)
       const [low, high] = [Math.min(...ratios), Math.max(...ratios)]
       return [
         {
@@ -41,24 +93,23 @@ export function catchUp({ batchSize, goal }: { batchSize: number; goal: Goal }):
           value: median(ratios),
           unit: 'ratio',
           goal,
-          note: `${perSecond(daemon)} against ${perSecond(bare)} events/s, ratios ${low.toFixed(2)}–${high.toFixed(2)}`,
-          measured: { ratios, daemonEventsPerSecond: daemon, bareEventsPerSecond: bare },
+          note: `${perSecond(daemonRates)} against ${perSecond(bareRates)} events/s, ratios ${low.toFixed(2)}–${high.toFixed(2)}`,
+          measured: { ratios, daemonEventsPerSecond: daemonRates, bareEventsPerSecond: bareRates },
         },
       ]
     },
   }
 }
 
-async function bareRate(stage: Stage, receiver: Receiver, batchSize: number): Promise<number> {
-  await stage.quiesce()
-  const received = await receiver.during(await stage.count(), () =>
-    runBareLoop({ databaseUrl: stage.databaseUrl, url: receiver.url, batchSize }),
+async function rateOfBareLoop(
+  scene: Scene,
+  receiver: Receiver,
+  options: Omit<BareLoopOptions, 'databaseUrl' | 'url'>,
+): Promise<number> {
+  await scene.quiesce()
+  const received = await receiver.during(await scene.count(), () =>
+    runBareLoop({ databaseUrl: scene.databaseUrl, url: receiver.url, ...options }),
   )
-  return eventsPerSecond(received)
-}
-
-async function daemonRate(stage: Stage, receiver: Receiver, batchSize: number): Promise<number> {
-  const { received } = await drain(stage, receiver, { batchSize })
   return eventsPerSecond(received)
 }
 

@@ -13,7 +13,6 @@ import { describeMachine } from './machine.ts'
 import { allMet, type Failure, type Results, toJson, toTable } from './report.ts'
 import { openStage } from './stage/stage.ts'
 
-const rows = 200_000
 const latest = new URL('./results/latest.json', import.meta.url)
 
 process.exitCode = await main(process.argv.slice(2))
@@ -53,14 +52,14 @@ function parseRequest(args: readonly string[]): Request | { readonly problem: st
 }
 
 function usage(): string {
-  const list = benchmarks.map(({ name, what }) => `  ${name.padEnd(16)}${what}\n`).join('')
+  const list = benchmarks.map(({ name, what }) => `  ${name.padEnd(19)}${what}\n`).join('')
   return `npm run bench [-- row …] [--json] [--cpu-prof <directory>]\n${list}`
 }
 
 async function measure({ chosen, profiles }: Request): Promise<Results> {
   const report = (text: string) => void process.stderr.write(`${text}\n`)
-  report(`preparing: PostgreSQL with ${rows.toLocaleString('en')} rows`)
-  await using stage = await openStage({ rows, ...(profiles !== undefined && { profiles }) })
+  report('preparing: PostgreSQL')
+  await using stage = await openStage({ ...(profiles !== undefined && { profiles }) })
   const machine = describeMachine(stage.postgresVersion)
   const takenAt = new Date().toISOString()
   const figures: Figure[] = []

@@ -57,7 +57,19 @@ function formatGoal(goal: Goal | undefined, unit: Unit): string {
 }
 
 function format(value: number, unit: Unit): string {
-  return unit === 'ratio' ? value.toFixed(2) : `${Math.round(value)} ${unit}`
+  switch (unit) {
+    case 'ratio':
+      return value.toFixed(2)
+    case 'queries':
+      return value.toFixed(1)
+    case 'core':
+      return `${value.toFixed(1)} % of a core`
+    case 's':
+      return `${value.toFixed(1)} s`
+    case 'ms':
+    case 'MB':
+      return `${Math.round(value)} ${unit}`
+  }
 }
 
 /** Three digits after the point are more than any of the figures repeat. */

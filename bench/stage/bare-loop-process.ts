@@ -1,8 +1,12 @@
 /**
  * What one would write in an afternoon, as well as one can: select the next rows, make them JSON, post
  * them, go on. It keeps nothing, so it repeats everything after a crash, loses what commits out of order,
- * and ends at the first error. It makes the same events as the daemon.
+ * and ends at the first error. It makes the same events as the daemon, and with a secret signs and
+ * compresses them as the daemon does.
  */
+import { createHmac } from 'node:crypto'
+import { promisify } from 'node:util'
+import { gzip } from 'node:zlib'
 import postgres from 'postgres'
 import { Client } from 'undici'
 
@@ -12,8 +16,9 @@ interface Row {
   readonly occurred_at: Date
 }
 
-const { DATABASE_URL = '', URL: url = '', BATCH_SIZE } = process.env
+const { DATABASE_URL = '', URL: url = '', BATCH_SIZE, SECRET = '' } = process.env
 const batchSize = Number(BATCH_SIZE)
+const compress = promisify(gzip)
 const sql = postgres(DATABASE_URL, { max: 1 })
 const client = new Client(url)
 
@@ -23,8 +28,9 @@ for (;;) {
     SELECT * FROM spillway.request_audit_log WHERE id > ${cursor} ORDER BY id LIMIT ${batchSize}`
   const last = rows.at(-1)
   if (!last) break
-  const body = JSON.stringify(rows.map(toEvent))
-  const headers = { 'content-type': 'application/json' }
+  const text = JSON.stringify(rows.map(toEvent))
+  const headers = { 'content-type': 'application/json', ...(SECRET && signed(last.id, text)) }
+  const body = SECRET ? await compress(text) : text
   const answer = await client.request({ method: 'POST', path: '/', headers, body })
   await answer.body.dump()
   if (answer.statusCode !== 200) throw new Error(`the receiver answered ${answer.statusCode}`)
@@ -32,6 +38,18 @@ for (;;) {
 }
 await Promise.all([client.close(), sql.end()])
 process.disconnect()
+
+function signed(id: string, body: string) {
+  const timestamp = Math.floor(Date.now() / 1000)
+  const key = Buffer.from(SECRET.slice('whsec_'.length), 'base64')
+  const signature = createHmac('sha256', key).update(`${id}.${timestamp}.${body}`).digest('base64')
+  return {
+    'content-encoding': 'gzip',
+    'webhook-id': id,
+    'webhook-timestamp': String(timestamp),
+    'webhook-signature': `v1,${signature}`,
+  }
+}
 
 function toEvent(row: Row) {
   return {

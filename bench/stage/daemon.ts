@@ -1,13 +1,17 @@
 /** The daemon as users start it: `node src/main.ts run`, a process of its own. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { cpuSeconds, memoryOf } from './process-usage.ts'
 
 export interface BenchDaemon extends AsyncDisposable {
-  /** The most memory that it has held so far (Linux: `VmHWM`). */
-  peakBytes(): Promise<number>
+  /** From the process's start until it served. */
+  readonly startMs: number
+  /** Bytes that it holds now and held at most. */
+  memory(): ReturnType<typeof memoryOf>
+  /** Processor time that it has used so far. */
+  cpuSeconds(): Promise<number>
   /** SIGTERM; throws unless it ends as it should. */
   stop(): Promise<void>
 }
@@ -20,6 +24,7 @@ export async function startDaemon(
   profiles: string | undefined,
 ): Promise<BenchDaemon> {
   const profiling = profiles === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`]
+  const began = performance.now()
   const child = spawn(process.execPath, [...profiling, main, 'run'], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {
@@ -31,11 +36,10 @@ export async function startDaemon(
     },
   })
   const closed = once(child, 'close')
-  const daemon: BenchDaemon = {
-    async peakBytes() {
-      const status = await readFile(`/proc/${child.pid}/status`, 'utf8')
-      return Number(/^VmHWM:\s*(\d+) kB$/m.exec(status)?.[1]) * 1024
-    },
+  const { pid = 0 } = child
+  const daemon: Omit<BenchDaemon, 'startMs'> = {
+    memory: () => memoryOf(pid),
+    cpuSeconds: () => cpuSeconds(pid),
     async stop() {
       child.kill('SIGTERM')
       const [code] = await closed
@@ -47,11 +51,14 @@ export async function startDaemon(
     },
   }
   const lines: string[] = []
+  let isUp = false
   try {
     await new Promise<void>((resolve, reject) => {
       createInterface({ input: child.stdout }).on('line', (line) => {
+        if (isUp) return
         lines.push(line)
-        if (line.includes('"event":"daemon.started"')) resolve()
+        isUp = line.includes('"event":"daemon.started"')
+        if (isUp) resolve()
       })
       closed.then(() => reject(new Error(`the daemon did not start:\n${lines.join('\n')}`)), reject)
     })
@@ -59,5 +66,5 @@ export async function startDaemon(
     await daemon[Symbol.asyncDispose]()
     throw error
   }
-  return daemon
+  return { ...daemon, startMs: performance.now() - began }
 }

@@ -1,7 +1,13 @@
-/** A fresh daemon drains the whole request table, from a new cursor to a settled one. */
-import { addDestination, removeDestination, settled } from './destination.ts'
+/** A fresh daemon delivers all that the request table holds for some destinations, from new cursors to settled ones. */
+import { addDestinations, type NewDestination, removeDestinations, settled } from './destination.ts'
 import type { ReceivedRequest, Receiver } from './receiver.ts'
-import type { Stage } from './stage.ts'
+import type { Scene } from './scene.ts'
+
+export interface DrainOptions {
+  readonly batchSize: number
+  /** One that gets every org's events by default. */
+  readonly destinations?: readonly Omit<NewDestination, 'startFrom'>[]
+}
 
 export interface Drained {
   readonly received: readonly ReceivedRequest[]
@@ -11,22 +17,25 @@ export interface Drained {
 
 /** Without pauses between batches; everything else is at its default. */
 export async function drain(
-  stage: Stage,
+  scene: Scene,
   receiver: Receiver,
-  { batchSize }: { readonly batchSize: number },
+  { batchSize, destinations = [{ url: receiver.url }] }: DrainOptions,
 ): Promise<Drained> {
-  await stage.quiesce()
-  await using daemon = await stage.daemon({
+  await scene.quiesce()
+  await using daemon = await scene.daemon({
     SPILLWAY_BATCH_SIZE: String(batchSize),
     SPILLWAY_INTER_BATCH_DELAY_MS: '0',
   })
-  let destination = 0
-  const received = await receiver.during(await stage.count(), async () => {
-    destination = await addDestination(stage.sql, { url: receiver.url, startFrom: 'beginning' })
+  const added = destinations.map((each) => ({ ...each, startFrom: 'beginning' }) as const)
+  let ids: number[] = []
+  let expected = 0
+  for (const { org } of destinations) expected += await scene.count(org)
+  const received = await receiver.during(expected, async () => {
+    ids = await addDestinations(scene.sql, added)
   })
-  await settled(stage.sql, destination)
-  const peakBytes = await daemon.peakBytes()
+  await settled(scene.sql, ids)
+  const { peak } = await daemon.memory()
   await daemon.stop()
-  await removeDestination(stage.sql, destination)
-  return { received, peakBytes }
+  await removeDestinations(scene.sql, ids)
+  return { received, peakBytes: peak }
 }

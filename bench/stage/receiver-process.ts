@@ -1,28 +1,29 @@
 /**
- * Reads bodies, counts their events without parsing them, and answers 200: as little work as a receiver
- * can do, so that it is never what is measured.
+ * Reads bodies, finds their events without parsing them, and answers 200: as little work as a receiver
+ * can do, so that it is never what is measured. It answers first and looks then.
  */
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
+import { gunzipSync } from 'node:zlib'
 import { type FromReceiver, monotonicMs, type ReceivedRequest, type ToReceiver } from './receiver.ts'
 
 /** Each event begins with it, and nothing else contains it. */
 const eventStart = Buffer.from('{"id":"request:')
+/** A bigint has at most 19 digits. */
+const longestId = 19
 
 let expected = Number.POSITIVE_INFINITY
 let arrived = 0
 let requests: ReceivedRequest[] = []
 
-const server = createServer((request, response) => {
+const server = createServer(async (request, response) => {
   const chunks: Buffer[] = []
-  request.on('data', (chunk: Buffer) => chunks.push(chunk))
-  request.on('end', () => {
-    response.writeHead(200, { 'content-length': '0' }).end()
-    const answeredAt = monotonicMs()
-    const received = { ...inspect(Buffer.concat(chunks)), answeredAt }
-    requests.push(received)
-    arrived += received.events
-    if (arrived >= expected) tell({ kind: 'received', requests })
-  })
+  for await (const chunk of request) chunks.push(chunk)
+  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost')
+  if (pathname === '/hung') return
+  if (pathname === '/slow') await delay(Number(searchParams.get('ms')))
+  response.writeHead(200, { 'content-length': '0' }).end()
+  take(request, chunks, monotonicMs())
 })
 
 process.on('message', (message: ToReceiver) => {
@@ -39,22 +40,21 @@ server.listen(0, '127.0.0.1', () => {
   tell({ kind: 'listening', url: `http://127.0.0.1:${address.port}/` })
 })
 
-function inspect(body: Buffer): Omit<ReceivedRequest, 'answeredAt'> {
-  let events = 0
-  let firstAt = -1
-  let lastAt = -1
-  for (let at = body.indexOf(eventStart); at >= 0; at = body.indexOf(eventStart, at + eventStart.length)) {
-    if (events === 0) firstAt = at
-    lastAt = at
-    events += 1
-  }
-  return { events, bytes: body.length, firstId: idAt(body, firstAt), lastId: idAt(body, lastAt) }
+function take({ headers }: IncomingMessage, chunks: readonly Buffer[], answeredAt: number): void {
+  const body = Buffer.concat(chunks)
+  const ids = idsIn(headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body)
+  requests.push({ ids, bytes: body.length, answeredAt })
+  arrived += ids.length
+  if (arrived >= expected) tell({ kind: 'received', requests })
 }
 
-function idAt(body: Buffer, at: number): number {
-  const from = at + eventStart.length
-  // A bigint has at most 19 digits.
-  return Number.parseInt(body.toString('latin1', from, from + 19), 10)
+function idsIn(body: Buffer): number[] {
+  const ids: number[] = []
+  for (let at = body.indexOf(eventStart); at >= 0; at = body.indexOf(eventStart, at)) {
+    at += eventStart.length
+    ids.push(Number.parseInt(body.toString('latin1', at, at + longestId), 10))
+  }
+  return ids
 }
 
 function tell(message: FromReceiver): void {

@@ -4,22 +4,26 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 
 export interface ReceivedRequest {
-  readonly events: number
+  /** Row ids of its events. */
+  readonly ids: readonly number[]
+  /** Of the body as it travelled. */
   readonly bytes: number
-  /** Row ids of the first and the last event. */
-  readonly firstId: number
-  readonly lastId: number
   /** See `monotonicMs`. */
   readonly answeredAt: number
 }
 
 export interface Receiver extends AsyncDisposable {
+  /** Answers 200 at once. */
   readonly url: string
+  /** Answers 200 after so many milliseconds. */
+  slowUrl(latencyMs: number): string
+  /** Reads requests and never answers; their events count for nothing. */
+  readonly hungUrl: string
   /**
    * What was received from the start of `work` until it has ended and `events` have arrived. Throws when
    * there are more, or when they are not all there in time.
    */
-  during(events: number, work: () => Promise<void>): Promise<readonly ReceivedRequest[]>
+  during(events: number, work: () => Promise<unknown>): Promise<readonly ReceivedRequest[]>
 }
 
 export type FromReceiver =
@@ -43,22 +47,30 @@ export function monotonicMs(): number {
 export function eventsPerSecond(requests: readonly ReceivedRequest[]): number {
   const [first, last] = [requests[0], requests.at(-1)]
   if (!first || !last || last.answeredAt <= first.answeredAt) throw new Error('too few requests for a rate')
-  const events = requests.reduce((sum, request) => sum + request.events, -first.events)
-  return (events / (last.answeredAt - first.answeredAt)) * 1000
+  return ((countEvents(requests) - first.ids.length) / (last.answeredAt - first.answeredAt)) * 1000
+}
+
+export function countEvents(requests: readonly ReceivedRequest[]): number {
+  return requests.reduce((sum, { ids }) => sum + ids.length, 0)
 }
 
 export async function startReceiver(): Promise<Receiver> {
-  const child = fork(fileURLToPath(new URL('./receiver-process.ts', import.meta.url)))
+  const child = fork(fileURLToPath(new URL('./receiver-process.ts', import.meta.url)), {
+    serialization: 'advanced',
+  })
   const listening = await next(child)
   if (listening.kind !== 'listening') throw new Error('the receiver said something else first')
+  const { url } = listening
   return {
-    url: listening.url,
+    url,
+    slowUrl: (latencyMs) => `${url}slow?ms=${latencyMs}`,
+    hungUrl: `${url}hung`,
     async during(events, work) {
       const told = next(child)
       child.send({ expect: events } satisfies ToReceiver)
       const [answer] = await Promise.all([told, work()])
       const requests = answer.kind === 'received' ? answer.requests : []
-      const arrived = requests.reduce((sum, request) => sum + request.events, 0)
+      const arrived = countEvents(requests)
       if (arrived !== events) throw new Error(`${arrived} events arrived where ${events} were expected`)
       return requests
     },

@@ -4,26 +4,49 @@
  */
 import type postgres from 'postgres'
 
+export interface RowOptions {
+  /** How many orgs the rows are of, in turns: `org-0`, `org-1`, … */
+  readonly orgs: number
+}
+
 const rowsPerStatement = 50_000
 
-export async function insertRows(sql: postgres.Sql, count: number): Promise<void> {
+export function orgName(number: number): string {
+  return `org-${number}`
+}
+
+export async function insertRows(sql: postgres.Sql, count: number, { orgs }: RowOptions): Promise<void> {
   for (let from = 1; from <= count; from += rowsPerStatement) {
-    await sql.unsafe(insert, [from, Math.min(from + rowsPerStatement - 1, count)])
+    await sql.unsafe(insert, [from, Math.min(from + rowsPerStatement - 1, count), orgs, 0])
   }
 }
 
-/** One row, stamped now; returns its id when it is committed. */
-export async function insertRow(sql: postgres.Sql): Promise<number> {
-  const [row] = await sql.unsafe<{ id: string }[]>(`${insert} RETURNING id`, [1, 1], { prepare: true })
+/** One row of an org, stamped now; returns its id when it is committed. */
+export async function insertRow(sql: postgres.Sql, org = 0): Promise<number> {
+  const parameters = [1, 1, 1, org]
+  const [row] = await sql.unsafe<{ id: string }[]>(`${insert} RETURNING id`, parameters, { prepare: true })
   return Number(row?.id)
 }
 
+/** Rows whose text PostgreSQL can neither compress nor keep in the table itself. */
+export async function insertLargeRows(sql: postgres.Sql, count: number, bytes: number): Promise<void> {
+  await sql`ALTER TABLE spillway.request_audit_log ALTER COLUMN query SET STORAGE EXTERNAL`
+  await sql`
+    WITH noise AS MATERIALIZED (
+      SELECT left(string_agg(md5(n::text), ''), ${bytes}::int) AS text
+      FROM generate_series(0, ${bytes}::int / 32) n
+    )
+    INSERT INTO spillway.request_audit_log (org_id, action, query)
+    SELECT 'org-0', true, noise.text FROM noise, generate_series(1, ${count}::int)`
+}
+
+/** $1 to $2: numbers of rows; $3 orgs in turns, from $4 on. */
 const insert = `
   INSERT INTO spillway.request_audit_log (
     org_id, action, reason, actor_type, actor, actor_id, resource_id, ip, location, user_agent, headers,
     scheme, host, path, query, method, tls, status, duration_ms, metadata)
   SELECT
-    (ARRAY['acme', 'globex', 'initech', 'umbrella'])[1 + n % 4], n % 14 <> 0, CASE WHEN n % 14 = 0 THEN 3 END,
+    'org-' || $4::int + n % $3::int, n % 14 <> 0, CASE WHEN n % 14 = 0 THEN 3 END,
     CASE n % 6 WHEN 0 THEN 'service' ELSE 'user' END,
     (ARRAY['alice', 'bob', 'carol', 'deploy-bot', 'dave', 'erin'])[1 + n % 6] || '@example.com',
     substr(md5(n::text), 1, 24), 'app-' || (n % 90), '203.0.113.' || (n % 250),
