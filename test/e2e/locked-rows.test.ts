@@ -16,10 +16,13 @@ async function createNeighbours({ sql, receiver }: Scene, first = 40) {
   return { insert, locked: await insert(first), other: await insert(first + 64) }
 }
 
+/** Different ones: after a kill a batch may come again. */
 const eventsAt = ({ receiver }: Scene, id: number) =>
-  receiver.requests
-    .filter(({ path }) => path === `/${id}`)
-    .reduce((sum, { body }) => sum + (JSON.parse(body.toString()) as unknown[]).length, 0)
+  new Set(
+    receiver.requests
+      .filter(({ path }) => path === `/${id}`)
+      .flatMap(({ body }) => (JSON.parse(body.toString()) as { id: string }[]).map((event) => event.id)),
+  ).size
 
 async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 20))
