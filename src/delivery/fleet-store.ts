@@ -3,6 +3,7 @@ import type { Sql } from '../db/client.ts'
 import { LeaseLostError } from '../errors.ts'
 import type { Position } from '../sources/position.ts'
 import { type Cursor, type CursorJson, epochMs, toCursor } from './cursor.ts'
+import { CursorMoves } from './cursor-moves.ts'
 import type { Health } from './decide.ts'
 import { heldRows, type Lease, type LeaseName } from './lease.ts'
 import { DeliveryStore } from './store.ts'
@@ -35,13 +36,15 @@ export interface Lag {
 
 export class FleetStore {
   readonly #sql: Sql
+  readonly #moves: CursorMoves
 
   constructor(sql: Sql) {
     this.#sql = sql
+    this.#moves = new CursorMoves(sql)
   }
 
   under(lease: Lease): DeliveryStore {
-    return new DeliveryStore(this.#sql, lease)
+    return new DeliveryStore(this.#sql, this.#moves, lease)
   }
 
   /** State and cursors of destinations, as they are now. */

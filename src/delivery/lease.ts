@@ -61,7 +61,7 @@ export function heldRow(sql: Sql, { shard, owner, epoch }: LeaseName) {
 export function heldRows(sql: Sql, leases: readonly LeaseName[]) {
   const names = JSON.stringify(leases.map(({ shard, owner, epoch }) => ({ shard, owner, epoch })))
   return sql`
-    SELECT l.shard FROM spillway.leases l
+    SELECT l.shard, l.epoch FROM spillway.leases l
     JOIN jsonb_to_recordset(${names}::text::jsonb) AS h(shard smallint, owner uuid, epoch bigint)
       ON h.shard = l.shard AND h.owner = l.owner AND h.epoch = l.epoch
     WHERE l.expires_at > clock_timestamp() AND ${impatiently(sql)} FOR KEY SHARE OF l`

@@ -10,36 +10,20 @@
 import type { Sql } from '../db/client.ts'
 import { LeaseLostError } from '../errors.ts'
 import type { Position } from '../sources/position.ts'
-import type { DeadLetter, SkippedRange } from './batch.ts'
-import { arrayLiteral, type Divided, instant } from './cursor.ts'
+import { arrayLiteral, instant } from './cursor.ts'
+import { becomesWell, type CursorMove } from './cursor-move.ts'
+import type { CursorMoves } from './cursor-moves.ts'
 import type { Health } from './decide.ts'
 import { heldRow, impatiently, type Lease } from './lease.ts'
 
-export interface CursorMove {
-  readonly destinationId: number
-  readonly logType: string
-  readonly life: string
-  /** Where the cursor stands; anything else means somebody else moved it. */
-  readonly from: Position
-  readonly fromFrozen: readonly Position[]
-  readonly to: Position
-  /** Ends of the batches that are frozen beyond `to`, in order. */
-  readonly frozen: readonly Position[]
-  readonly divided: Divided | undefined
-  readonly skipped: readonly SkippedRange[]
-  readonly deadLetters: readonly DeadLetter[]
-  /** Events that were accepted: with any, the destination is well. */
-  readonly accepted: number
-  /** Wait for the disk. */
-  readonly durable: boolean
-}
-
 export class DeliveryStore {
   readonly #sql: Sql
+  readonly #moves: CursorMoves
   readonly lease: Lease
 
-  constructor(sql: Sql, lease: Lease) {
+  constructor(sql: Sql, moves: CursorMoves, lease: Lease) {
     this.#sql = sql
+    this.#moves = moves
     this.lease = lease
   }
 
@@ -58,6 +42,12 @@ export class DeliveryStore {
 
   /** Throws `LeaseLostError` when the cursor is not where it should be. Safe to repeat. */
   async move(move: CursorMove): Promise<void> {
+    const isMade = await this.#moves.make(this.lease, move)
+    if (!isMade) await this.#moveAlone(move)
+  }
+
+  /** With what is to be recorded; waits a while for rows that are locked, and knows why it could not be made. */
+  async #moveAlone(move: CursorMove): Promise<void> {
     const { destinationId, logType, life, from, to } = move
     const frozen = arrayLiteral(move.frozen)
     const ledger = JSON.stringify({
@@ -102,9 +92,7 @@ export class DeliveryStore {
           SET provider = excluded.provider, status = excluded.status, reason = excluded.reason, life = excluded.life,
               created_at = now(), resolved_at = NULL
       ), well AS (
-        UPDATE spillway.delivery_state SET ${counters},
-          status = CASE WHEN status IN ('disabled', 'invalid') THEN status ELSE 'active' END,
-          consecutive_failures = 0, first_failed_at = NULL, next_attempt_at = NULL, last_success_at = now()
+        UPDATE spillway.delivery_state SET ${counters}, ${becomesWell(this.#sql)}
         FROM moved WHERE destination_id = ${destinationId}::bigint AND ${move.accepted}::bigint > 0
       ), counted AS (
         UPDATE spillway.delivery_state SET ${counters}

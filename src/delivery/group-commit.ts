@@ -1,0 +1,74 @@
+/**
+ * Work of many that one statement does for all of them: what comes while a statement is under way waits for it and
+ * goes together with the next one. Where a thousand destinations have a row each, a few statements take the place of
+ * thousands, and one wait for the disk that of hundreds.
+ *
+ * Nobody waits long for others (I6): when a statement takes its time, the next one goes beside it.
+ */
+interface Waiting<Item> {
+  readonly item: Item
+  readonly done: (isDone: boolean) => void
+}
+
+export interface GroupCommitOptions<Item> {
+  /** Returns the indexes of the items that are done. It must not wait for locks. */
+  write(items: readonly Item[]): Promise<ReadonlySet<number>>
+  /** Items of one statement at most. */
+  readonly largest: number
+}
+
+/** A statement that is slower than this is not waited for. */
+const patienceMs = 20
+/** Statements under way at once, at most. */
+const mostUnderWay = 4
+
+export class GroupCommit<Item> {
+  readonly #options: GroupCommitOptions<Item>
+  #waiting: Waiting<Item>[] = []
+  #underWay = 0
+  #isScheduled = false
+  /** When the last one was sent; monotonic milliseconds. */
+  #launchedAt = Number.NEGATIVE_INFINITY
+
+  constructor(options: GroupCommitOptions<Item>) {
+    this.#options = options
+  }
+
+  /** False where it could not be done with others: locked, refused, or the statement failed. Then nothing is known of it. */
+  write(item: Item): Promise<boolean> {
+    return new Promise((resolve) => {
+      this.#waiting.push({ item, done: resolve })
+      const isSlow = performance.now() - this.#launchedAt >= patienceMs
+      if (this.#underWay === 0 || isSlow) this.#schedule()
+    })
+  }
+
+  /** When everybody who is awake at this moment has had the chance to come along. */
+  #schedule(): void {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    setImmediate(() => {
+      this.#isScheduled = false
+      void this.#launch()
+    })
+  }
+
+  async #launch(): Promise<void> {
+    if (this.#waiting.length === 0 || this.#underWay >= mostUnderWay) return
+    const group = this.#waiting.splice(0, this.#options.largest)
+    this.#underWay += 1
+    this.#launchedAt = performance.now()
+    const overtake = setTimeout(() => this.#schedule(), patienceMs)
+    try {
+      const done = await this.#options.write(group.map(({ item }) => item))
+      for (const [index, waiting] of group.entries()) waiting.done(done.has(index))
+    } catch {
+      // Each finds out for itself what is the matter.
+      for (const waiting of group) waiting.done(false)
+    } finally {
+      clearTimeout(overtake)
+      this.#underWay -= 1
+      this.#schedule()
+    }
+  }
+}
