@@ -127,4 +127,35 @@ describe('a kill', () => {
       },
     )
   })
+
+  it('in a statement that moves the cursors of many leaves each as it was, or moved', async () => {
+    const others = Array.from({ length: 20 }, () => undefined)
+    let heldTogether = 0
+    for (const occurrence of [1, 2, 3, 4]) {
+      for (const kind of ['lost', 'unheard'] as const) {
+        const run = await runFaults(
+          {
+            tables: ['cursors'],
+            together: true,
+            rows: 12,
+            delivery: { batchSize: 2 },
+            env: {},
+            answer: () => 200,
+            ended: (sql, { id, org }) => settled(sql, id, org),
+          },
+          [{ kind, table: 'cursors', occurrence }, ...others],
+        )
+        heldTogether += run.heldTogether
+        for (const destination of run.destinations) {
+          const fates = await fatesOf(run.sql, destination)
+          expect(fates).toEqual(fates.map(({ number }) => ({ number, dead: 0, skipped: 0, taken: true })))
+          expect(repeatsOf(destination)).toEqual([])
+        }
+        const counted =
+          await run.sql`SELECT DISTINCT events_delivered::int AS events FROM spillway.delivery_state`
+        expect(counted).toEqual([{ events: 12 }])
+      }
+    }
+    expect(heldTogether).toBeGreaterThan(4)
+  })
 })

@@ -99,8 +99,9 @@ describe('a rate limit', () => {
     await daemon.stop()
     expect(arrivals.map(({ events }) => events)).toEqual(Array.from({ length: 10 }, () => 10))
     const gaps = arrivals.slice(1).map(({ at }, index) => at - (arrivals[index]?.at ?? 0))
-    const [first, last] = [arrivals[0]?.at ?? 0, arrivals.at(-1)?.at ?? 0]
-    expect(last - first).toBeGreaterThanOrEqual(9 * 250 - 50)
+    // The first one comes later than it was sent by what it takes to connect.
+    const [second, last] = [arrivals[1]?.at ?? 0, arrivals.at(-1)?.at ?? 0]
+    expect(last - second).toBeGreaterThanOrEqual(8 * 250 - 50)
     expect(Math.min(...gaps)).toBeGreaterThan(100)
     expect(await account(sql, receiver.requests, null)).toMatchObject(nothingWrong)
   })

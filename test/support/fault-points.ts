@@ -14,6 +14,9 @@ export type FaultPoint =
   | { readonly kind: 'request'; readonly occurrence: number }
   | { readonly kind: 'lost' | 'unheard'; readonly table: HeldTable; readonly occurrence: number }
 
+/** A piece of the statement that moves the cursors of several destinations. */
+const marksTogether = 'free AS MATERIALIZED'
+
 const lockKeys = { lost: 700_001, unheard: 700_002 }
 
 /** The daemon's pool has eight connections, and needs some to go on: hold no more writes than this at once. */
@@ -32,8 +35,11 @@ export class WriteFaults {
     this.#sql = sql
   }
 
-  /** Counts the writes about each destination from now on, and holds none yet. */
-  async install(tables: readonly HeldTable[]): Promise<void> {
+  /**
+   * Counts the writes about each destination from now on, and holds none yet. Unless they may go `together`, a statement
+   * for several destinations fails, and each writes for itself: else the one that is held would hold the others.
+   */
+  async install(tables: readonly HeldTable[], together: boolean): Promise<void> {
     const sql = this.#sql
     await sql.unsafe(`
       CREATE TABLE public.fault_points (destination_id bigint, relation text, occurrence bigint, lock_key int);
@@ -46,11 +52,13 @@ export class WriteFaults {
       END $$;
       CREATE FUNCTION public.hold_write() RETURNS trigger LANGUAGE plpgsql AS $$
       DECLARE
-        seen bigint := public.next_write(NEW.destination_id, TG_TABLE_NAME);
-        key int := (SELECT p.lock_key FROM public.fault_points p
-                    WHERE p.destination_id = NEW.destination_id AND p.relation = TG_TABLE_NAME
-                      AND p.occurrence = seen);
+        seen bigint;
+        key int;
       BEGIN
+        IF NOT ${together} AND current_query() LIKE '%${marksTogether}%' THEN RAISE 'each for itself'; END IF;
+        seen := public.next_write(NEW.destination_id, TG_TABLE_NAME);
+        SELECT p.lock_key INTO key FROM public.fault_points p
+        WHERE p.destination_id = NEW.destination_id AND p.relation = TG_TABLE_NAME AND p.occurrence = seen;
         IF key IS NOT NULL THEN
           -- The daemon would not wait for a lock for so long.
           PERFORM set_config('lock_timeout', '0', true);
@@ -85,13 +93,14 @@ export class WriteFaults {
     return row?.writes ?? 0
   }
 
-  /** Waits until so many writes are held. */
-  async held(count: number): Promise<void> {
+  /** Waits until so many writes are held; tells how many of them are of several destinations. */
+  async held(count: number): Promise<number> {
     for (;;) {
-      const [row] = await this.#sql<{ held: number }[]>`
-        SELECT count(*)::int AS held FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
-          AND objid IN ${this.#sql(Object.values(lockKeys))}`
-      if ((row?.held ?? 0) >= count) return
+      const [row] = await this.#sql<{ held: number; together: number }[]>`
+        SELECT count(*)::int AS held, count(*) FILTER (WHERE a.query LIKE ${`%${marksTogether}%`})::int AS together
+        FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+        WHERE l.locktype = 'advisory' AND NOT l.granted AND l.objid IN ${this.#sql(Object.values(lockKeys))}`
+      if (row && row.held >= count) return row.together
       await this.#sql`SELECT pg_sleep(0.02)`
     }
   }

@@ -11,6 +11,8 @@ export interface FaultScenario {
   readonly rows: number
   readonly delivery: postgres.JSONValue
   readonly env: Readonly<Record<string, string>>
+  /** Writes of several destinations may share statements: whoever is held then holds others too. */
+  readonly together?: true
   /** What the endpoint answers to these rows of a destination, by their numbers from 1. */
   answer(rows: readonly number[]): number
   /** Resolves when a destination has come to its end. */
@@ -30,6 +32,8 @@ export interface FaultDestination {
 export interface FaultRun {
   readonly sql: postgres.Sql
   readonly destinations: readonly FaultDestination[]
+  /** How many of the writes that were held were of several destinations. */
+  readonly heldTogether: number
   /** Of the destination to which nothing was done. */
   readonly requests: number
   writes(table: HeldTable): Promise<number>
@@ -48,10 +52,15 @@ export function groupPoints(points: readonly FaultPoint[]): FaultPoint[][] {
   return groups
 }
 
-export async function runFaults(scenario: FaultScenario, points: readonly FaultPoint[]): Promise<FaultRun> {
+/** `points`: of each destination beside the one to which nothing is done. */
+export async function runFaults(
+  scenario: FaultScenario,
+  points: readonly (FaultPoint | undefined)[],
+): Promise<FaultRun> {
+  const together = scenario.together === true
   const { url, sql, receiver } = await createScene()
   const faults = new WriteFaults(sql)
-  await faults.install(scenario.tables)
+  await faults.install(scenario.tables, together)
   const destinations: FaultDestination[] = []
   for (const point of [undefined, ...points]) {
     const org = `org-${destinations.length}`
@@ -89,13 +98,14 @@ export async function runFaults(scenario: FaultScenario, points: readonly FaultP
       return hang
     },
   })
-  const heldRequests = points.filter(({ kind }) => kind === 'request').length
+  const heldRequests = points.filter((point) => point?.kind === 'request').length
+  const heldWrites = points.filter((point) => point && point.kind !== 'request').length
   const env = { SPILLWAY_INTER_BATCH_DELAY_MS: '0', ...scenario.env }
   const daemon = await startDaemon(url, env)
-  await faults.held(points.length - heldRequests)
+  const heldTogether = await faults.held(heldWrites)
   while (requestsHeld < heldRequests) await sql`SELECT pg_sleep(0.02)`
   const [untouched] = destinations
-  if (untouched) await scenario.ended(sql, untouched)
+  if (untouched && !together) await scenario.ended(sql, untouched)
   const writes = Object.fromEntries(
     await Promise.all(
       scenario.tables.map(async (table) => [table, await faults.writesOf(untouched?.id ?? 0, table)]),
@@ -109,7 +119,7 @@ export async function runFaults(scenario: FaultScenario, points: readonly FaultP
   const next = await startDaemon(url, env)
   for (const destination of destinations) await scenario.ended(sql, destination)
   await next.stop()
-  return { sql, destinations, requests, writes: async (table) => writes[table] ?? 0 }
+  return { sql, destinations, heldTogether, requests, writes: async (table) => writes[table] ?? 0 }
 }
 
 function rowsOf(request: ReceivedRequest): number[] {
