@@ -13,19 +13,34 @@ import { failureOutcome, type WholeOutcome } from './status.ts'
 
 const gzipAsync = promisify(gzip)
 
-/** The body's text: exactly the bytes that the batch was cut by. */
-export function frame(batch: EncodedBatch, framing: Framing): string {
+/**
+ * The body: exactly the bytes that the batch was cut by. Each event is written where it belongs, because a text of
+ * them all, and another one with the ends on it, would be two more copies of megabytes for the collector to find.
+ */
+export function frame(batch: EncodedBatch, framing: Framing): Uint8Array {
   const { prefix, separator, suffix } = framing
-  return prefix + batch.events.map((event) => event.body).join(separator) + suffix
+  const ends = Buffer.byteLength(prefix) + Buffer.byteLength(suffix)
+  const between = Buffer.byteLength(separator) * (batch.events.length - 1)
+  const body = Buffer.allocUnsafe(batch.events.reduce((sum, { bytes }) => sum + bytes, ends + between))
+  let at = body.write(prefix)
+  for (const [index, event] of batch.events.entries()) {
+    if (index > 0) at += body.write(separator, at)
+    // Cut short, or with memory behind it that nobody wrote to, it must not leave.
+    if (body.write(event.body, at) !== event.bytes)
+      throw new RangeError(`${event.id} is not as long as it says`)
+    at += event.bytes
+  }
+  body.write(suffix, at)
+  return body
 }
 
 /**
- * Compresses in zlib's own threads, so that a body of megabytes does not hold up everybody else. Same text,
- * same bytes: zlib writes no time into the header, and the byte that names the operating system is set to
+ * Compresses in zlib's own threads, so that a body of megabytes does not hold up everybody else. Same bytes in,
+ * same bytes out: zlib writes no time into the header, and the byte that names the operating system is set to
  * "unknown" (255, RFC 1952), because it differs between the machines a batch may be retried on.
  */
-export async function compress(text: string): Promise<Uint8Array> {
-  const bytes = await gzipAsync(text, { level: 6 })
+export async function compress(body: Uint8Array | string): Promise<Uint8Array> {
+  const bytes = await gzipAsync(body, { level: 6 })
   bytes[9] = 255
   return bytes
 }

@@ -21,7 +21,12 @@ export function readSigning(fields: Fields): readonly Uint8Array[] {
 }
 
 /** `v1,<base64>` for each key, separated by spaces. `timestamp` is in seconds, `body` before compression. */
-export function signatures(keys: readonly Uint8Array[], id: string, timestamp: number, body: string): string {
+export function signatures(
+  keys: readonly Uint8Array[],
+  id: string,
+  timestamp: number,
+  body: Uint8Array | string,
+): string {
   const signed = (key: Uint8Array) => createHmac('sha256', key).update(`${id}.${timestamp}.`).update(body)
   return keys.map((key) => `v1,${signed(key).digest('base64')}`).join(' ')
 }

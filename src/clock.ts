@@ -35,28 +35,39 @@ export async function within(ms: number, work: Promise<unknown>): Promise<void> 
   done.abort()
 }
 
-/** A bell for a loop that waits: `ring` ends the wait, also when it comes just before it. */
+/**
+ * A bell for a loop that waits: `ring` ends the wait, also when it comes just before it. Thousands wait at a time, so a
+ * wait is a promise and nothing more.
+ */
 export class Bell {
   #rung = false
-  #waiting: (() => void) | undefined
+  #resolve: (() => void) | undefined
+  #timer: NodeJS.Timeout | undefined
 
   ring(): void {
     this.#rung = true
-    this.#waiting?.()
+    this.#end()
   }
 
   /** Until the bell rings, at most `ms` where given. */
-  async wait(ms?: number): Promise<void> {
-    if (!this.#rung) {
-      await new Promise<void>((resolve) => {
-        const timer = ms === undefined ? undefined : setTimeout(resolve, Math.min(ms, longestTimerMs))
-        this.#waiting = () => {
-          clearTimeout(timer)
-          resolve()
-        }
-      })
-      this.#waiting = undefined
-    }
-    this.#rung = false
+  wait(ms?: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#resolve = resolve
+    if (this.#rung) this.#end()
+    else if (ms !== undefined) this.#timer = setTimeout(() => this.#end(), Math.min(ms, longestTimerMs))
+    return promise
+  }
+
+  #end(): void {
+    const resolve = this.#resolve
+    if (!resolve) return
+    this.#resolve = undefined
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    // Before whoever waits goes on, and after what rings in the same breath: that ends this wait and no other.
+    queueMicrotask(() => {
+      this.#rung = false
+    })
+    resolve()
   }
 }

@@ -10,6 +10,13 @@ import { runProgram } from './cli/program.ts'
 setFlagsFromString('--semi-space-growth-factor=1')
 
 /**
+ * V8 looks for garbage among old objects when there are up to four times as many bytes as it left the last time. Of rows
+ * of a megabyte, or of ten thousand destinations, that is hundreds of megabytes. At 1.75 times a daemon that catches up
+ * holds 160 MB instead of 250, for about a tenth more of the processor's time. At 1.5 times it takes a fifth more.
+ */
+setFlagsFromString('--heap-growing-percent=75')
+
+/**
  * Half of libuv's threads may resolve names, and a name server that does not answer holds one for many seconds.
  * Of the usual four, two such names would be enough to have every destination wait (src/egress/lookups.ts).
  */

@@ -59,7 +59,7 @@ export function encodeDatadogEvent(event: AuditEvent, config: DatadogConfig, now
     event: event.logType,
     org_id: event.orgId,
   })
-  return `${own.slice(0, -1)},"data":${oneLine(event.dataJson)}}`
+  return oneLine(`${own.slice(0, -1)},"data":${event.dataJson}}`)
 }
 
 /** Whether the intake might drop it for its timestamp by the time it arrives. */

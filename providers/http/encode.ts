@@ -19,21 +19,28 @@ export function contentType(config: HttpConfig): string {
   return contentTypes[config.format]
 }
 
+/** There are few of them and many destinations. */
+const framings: Readonly<Record<Format, Framing>> = {
+  json_array: { prefix: '[', separator: ',', suffix: ']', gzip: false },
+  ndjson: { prefix: '', separator: '\n', suffix: '\n', gzip: false },
+  json_object: { prefix: '', separator: '', suffix: '', gzip: false, onePerRequest: true },
+}
+const gzipped = mapFormats((format): Framing => ({ ...framings[format], gzip: true }))
+const limits = mapFormats((format) => limitsOf(framings[format]))
+
 export function httpFraming({ format, gzip }: HttpConfig): Framing {
-  switch (format) {
-    case 'json_array':
-      return { prefix: '[', separator: ',', suffix: ']', gzip }
-    case 'ndjson':
-      return { prefix: '', separator: '\n', suffix: '\n', gzip }
-    case 'json_object':
-      return { prefix: '', separator: '', suffix: '', gzip, onePerRequest: true }
-    default:
-      return format satisfies never
-  }
+  return (gzip ? gzipped : framings)[format]
 }
 
-export function httpLimits(config: HttpConfig): Limits {
-  const { prefix, suffix, onePerRequest } = httpFraming(config)
+export function httpLimits({ format }: HttpConfig): Limits {
+  return limits[format]
+}
+
+function mapFormats<T>(make: (format: Format) => T): Readonly<Record<Format, T>> {
+  return { json_array: make('json_array'), ndjson: make('ndjson'), json_object: make('json_object') }
+}
+
+function limitsOf({ prefix, suffix, onePerRequest }: Framing): Limits {
   return {
     // With a request per event, a crash in the middle of a batch repeats all that went before: keep it short.
     maxEvents: onePerRequest === true ? 100 : 1_000,

@@ -15,7 +15,7 @@ import { contentType, httpFraming } from './encode.ts'
 /** Delivers one body under one id. */
 type Post = (
   id: string,
-  body: string,
+  body: Uint8Array | string,
   replayId: string | undefined,
   signal: AbortSignal,
 ) => Promise<WholeOutcome>
@@ -33,8 +33,8 @@ export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
   const timeoutMs = config.timeoutMs ?? deps.requestTimeoutMs
   const authorizer = oauth && openAuthorizer(oauth, deps)
 
-  const post: Post = async (id, text, replayId, signal) => {
-    const body = framing.gzip ? await compress(text) : text
+  const post: Post = async (id, plain, replayId, signal) => {
+    const body = framing.gzip ? await compress(plain) : plain
     const request = (credentials: Record<string, string>, timeoutMs: number) => {
       // Standard Webhooks: the id is the same in every attempt, the time is the attempt's own.
       const timestamp = Math.floor(deps.now() / 1000)
@@ -45,9 +45,9 @@ export function openHttpSender(config: HttpConfig, deps: SenderDeps): Sender {
           ...headers,
           'webhook-id': id,
           'webhook-timestamp': String(timestamp),
-          // Of the text: compression is how it travels, and undone by most servers before anybody looks.
+          // Without compression: it is how the body travels, and undone by most servers before anybody looks.
           ...(signingKeys.length > 0 && {
-            'webhook-signature': signatures(signingKeys, id, timestamp, text),
+            'webhook-signature': signatures(signingKeys, id, timestamp, plain),
           }),
           // A quoted string (RFC 8941), as the draft of the Idempotency-Key header asks for.
           'idempotency-key': `"${id}"`,

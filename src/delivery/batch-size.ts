@@ -19,29 +19,31 @@ const longestShare = 0.5
 export class BatchSize {
   readonly #configured: number
   #limit: number
-  /** Frozen ends of batches that may have been sent, and how often they timed out. */
-  readonly #attempted: Map<Position, number>
+  /** Frozen ends of batches that may have been sent, and how often they timed out; undefined without any. */
+  #attempted: Map<Position, number> | undefined
   #tooLongMs = Number.POSITIVE_INFINITY
 
   /** `frozen`: ends that were stored by a former run. */
   constructor(configured: number, frozen: readonly Position[]) {
     this.#configured = configured
     this.#limit = configured
-    this.#attempted = new Map(frozen.map((end) => [end, 0]))
+    if (frozen.length > 0) this.#attempted = new Map(frozen.map((end) => [end, 0]))
   }
 
   /** For the batch that ends at most at `bound`, where that is frozen. */
   limit(bound: Position | undefined): number {
-    const timeOuts = bound === undefined ? undefined : this.#attempted.get(bound)
+    const timeOuts = bound === undefined ? undefined : this.#attempted?.get(bound)
     return timeOuts === undefined || timeOuts > 1 ? this.#limit : this.#configured
   }
 
   attempted(end: Position): void {
+    this.#attempted ??= new Map()
     if (!this.#attempted.has(end)) this.#attempted.set(end, 0)
   }
 
   /** The batch took longer than its time. */
   timedOut(end: Position, events: number, durationMs: number): void {
+    this.#attempted ??= new Map()
     this.#attempted.set(end, (this.#attempted.get(end) ?? 0) + 1)
     this.#tooLongMs = durationMs
     this.tooLarge(events)
@@ -62,7 +64,9 @@ export class BatchSize {
 
   /** The cursor has moved; only these ends lie beyond it. What was accepted ahead of others keeps its bounds (I4). */
   settled(frozen: readonly Position[]): void {
+    if (!this.#attempted) return
     for (const end of this.#attempted.keys()) if (!frozen.includes(end)) this.#attempted.delete(end)
+    if (this.#attempted.size === 0) this.#attempted = undefined
   }
 }
 

@@ -28,7 +28,6 @@ import type { Stream } from './stream.ts'
 export interface DrainDeps {
   readonly clock: Clock
   readonly sender: Sender
-  readonly condition: Condition
   readonly writer: CursorWriter
   readonly reporter: Reporter
   readonly rate: RateLimit
@@ -52,17 +51,20 @@ type Landed = Extract<Landing, { outcome: Outcome }>
 
 export class Drain {
   readonly #destination: Destination
+  readonly #condition: Condition
   readonly #deps: DrainDeps
+  // Each only where there is something to keep: nearly all destinations have nothing, and there are thousands.
   /** Batches beyond a failed one that were accepted already. */
-  readonly #acceptedAhead = new Map<string, DeliveredAhead>()
+  #acceptedAhead: Map<string, DeliveredAhead> | undefined
   /** By log type, the end of a batch of which every event was refused when it was last tried. */
-  readonly #whollyRefused = new Map<string, Position>()
+  #whollyRefused: Map<string, Position> | undefined
   /** When the requests under way were begun. */
-  readonly #begun = new Set<{ readonly at: number }>()
+  readonly #begun: { readonly at: number }[] = []
   #notBefore = 0
 
-  constructor(destination: Destination, deps: DrainDeps) {
+  constructor(destination: Destination, condition: Condition, deps: DrainDeps) {
     this.#destination = destination
+    this.#condition = condition
     this.#deps = deps
   }
 
@@ -73,7 +75,7 @@ export class Drain {
 
   get underWayMs(): number {
     const now = this.#deps.clock.monotonic()
-    return Math.max(0, ...[...this.#begun].map(({ at }) => now - at))
+    return Math.max(0, ...this.#begun.map(({ at }) => now - at))
   }
 
   /**
@@ -148,7 +150,7 @@ export class Drain {
 
   #noteAccepted(batch: Batch, settlement: Settlement, durationMs: number): void {
     this.#deps.reporter.delivered(batch, settlement, durationMs)
-    this.#deps.condition.accepted()
+    this.#condition.accepted()
   }
 
   /**
@@ -162,9 +164,10 @@ export class Drain {
     witnesses: ReadonlySet<string>,
     seat: Seat,
   ): Promise<Settlement | undefined> {
-    const { condition, rate, writer, stopping, aborting } = this.#deps
+    const condition = this.#condition
+    const { rate, writer, stopping, aborting } = this.#deps
     // By its end and not by its id: what is sent may hold the time of sending.
-    const isAgain = batches[0]?.to === this.#whollyRefused.get(stream.logType)
+    const isAgain = batches[0]?.to === this.#whollyRefused?.get(stream.logType)
     const options = searchOptions(isAgain, condition.consecutiveFailures)
     const halving = new Halving(batches, {
       ...options,
@@ -189,7 +192,10 @@ export class Drain {
       if (wrong) {
         const { restored } = halving
         this.#keepAhead(halving.acceptedAhead)
-        if (restored[0]) this.#whollyRefused.set(stream.logType, restored[0].to)
+        if (restored[0]) {
+          this.#whollyRefused ??= new Map()
+          this.#whollyRefused.set(stream.logType, restored[0].to)
+        }
         await writer.write(stream, settlement, restored, halving.divided)
         await this.#fail(sent, { kind: 'rejected', reason: wrong })
         return undefined
@@ -208,14 +214,16 @@ export class Drain {
 
   /** They are not sent again when their turn comes. */
   #keepAhead(batches: readonly Batch[]): void {
+    if (batches.length === 0) return
+    this.#acceptedAhead ??= new Map()
     for (const { id, logType, from, to } of batches) this.#acceptedAhead.set(id, { logType, from, to })
   }
 
   async #fail(batch: Batch, failure: Parameters<Condition['failed']>[1]): Promise<void> {
-    const abandoned = await this.#deps.condition.failed(batch, failure, this.#deps.streams(), [
-      ...this.#acceptedAhead.values(),
+    const abandoned = await this.#condition.failed(batch, failure, this.#deps.streams(), [
+      ...(this.#acceptedAhead?.values() ?? []),
     ])
-    if (abandoned) this.#acceptedAhead.clear()
+    if (abandoned) this.#acceptedAhead = undefined
   }
 
   #othersWait(stream: Stream, seat: Seat): boolean {
@@ -238,17 +246,17 @@ export class Drain {
     // Nothing in it can be sent, or it was accepted before: it only has to be settled.
     const settled = { outcome: { kind: 'accepted' }, durationMs: 0 } as const
     if (batch.events.length === 0) return settled
-    if (this.#acceptedAhead.delete(batch.id)) return { ...settled, isOld: true }
-    const { clock, condition, rate, sender, tracing, aborting } = this.#deps
+    if (this.#acceptedAhead?.delete(batch.id)) return { ...settled, isOld: true }
+    const { clock, rate, sender, tracing, aborting } = this.#deps
     // What was accepted beyond one that is given up would be sent again.
     const stopping = this.#destination.delivery.maxInFlight > 1 ? aborting : this.#deps.stopping
     const started = clock.monotonic()
     const begun = { at: started }
-    this.#begun.add(begun)
+    this.#begun.push(begun)
     const slow = setTimeout(() => seat.stepAside(), slowAfterMs)
     stream.size.attempted(batch.to)
     try {
-      const options = { quickRetries: !condition.failing, rate, tracing, stopping }
+      const options = { quickRetries: !this.#condition.failing, rate, tracing, stopping }
       const outcome = await attemptBatch(this.#destination, sender, batch, options, aborting)
       const landed = { outcome, durationMs: clock.monotonic() - started }
       this.#notBefore = clock.monotonic() + this.#destination.delivery.interBatchDelayMs
@@ -258,7 +266,7 @@ export class Drain {
       return { error }
     } finally {
       clearTimeout(slow)
-      this.#begun.delete(begun)
+      this.#begun.splice(this.#begun.indexOf(begun), 1)
     }
   }
 }

@@ -63,6 +63,7 @@ export class Fleet {
   readonly #opening: Opening
   readonly #members = new Map<number, Member>()
   readonly #stopping = new AbortController()
+  readonly #onLost = (forwarder: Forwarder) => this.#lost(forwarder)
 
   constructor(deps: FleetDeps) {
     this.#deps = deps
@@ -282,11 +283,12 @@ export class Fleet {
   /** Judges rows and loads what is stored of them together; each is then started on its own. */
   async #startAll(members: readonly Member[], added: boolean): Promise<void> {
     const usable: { member: Member; destination: Destination; lease: Lease }[] = []
+    const rules = this.#deps.rules()
     for (const member of members) {
       const lease = this.#deps.lease(member.row.shard)
       // Two forwarders of one destination would send everything twice.
       if (!lease || !member.row.enabled || member.forwarder) continue
-      const destination = this.#judge(member, lease)
+      const destination = this.#judge(member, rules, lease)
       if (destination) usable.push({ member, destination, lease })
     }
     if (usable.length === 0 || this.#stopping.signal.aborted) return
@@ -312,9 +314,9 @@ export class Fleet {
   }
 
   /** Undefined when the row cannot be used. That is written down and said once, and nobody waits for it: it may be locked. */
-  #judge(member: Member, lease: Lease): Destination | undefined {
+  #judge(member: Member, rules: DestinationRules, lease: Lease): Destination | undefined {
     const { row } = member
-    const judged = judge(row, this.#deps.rules(), this.#deps.log)
+    const judged = judge(row, rules, this.#deps.log)
     if (!(judged instanceof DestinationConfigError)) {
       delete member.problem
       return judged
@@ -333,8 +335,7 @@ export class Fleet {
 
   #start(member: Member, destination: Destination, state: DestinationState, lease: Lease): Forwarder {
     const again = member.startedUnder === lease
-    const onLost = () => this.#lost(member, forwarder)
-    const forwarder = this.#opening.open(destination, state, { lease, again, onLost })
+    const forwarder = this.#opening.open(destination, state, { lease, again, onLost: this.#onLost })
     member.forwarder = forwarder
     member.startedUnder = lease
     for (const logType of destination.logTypes) {
@@ -359,7 +360,9 @@ export class Fleet {
   }
 
   /** Somebody else moved the cursor: begin anew from what is stored, unless the row is gone by then. */
-  #lost(member: Member, forwarder: Forwarder): void {
+  #lost(forwarder: Forwarder): void {
+    const member = this.#members.get(forwarder.destination.id)
+    if (!member) return
     this.#then(member, async () => {
       await sleep(pauseAfterLossMs, forwarder.stopping)
       if (member.forwarder === forwarder) await this.#restart(member)

@@ -44,8 +44,8 @@ export interface ForwarderDeps {
   readonly random: () => number
   /** The destination had no cursor yet when this forwarder was made. */
   readonly isNew: boolean
-  /** The cursor was moved by somebody else: this forwarder is of no use any more. */
-  onLost(): void
+  /** The cursor was moved by somebody else: `forwarder`, which is this one, is of no use any more. */
+  onLost(forwarder: Forwarder): void
 }
 
 /** After an error of the daemon's own making, before it is tried again. */
@@ -76,22 +76,27 @@ export class Forwarder {
     const stopping = this.#stopping.signal
     const writer = new CursorWriter(destination.id, deps, aborting)
     this.#backlog = new Backlog(destination, writer, deps, aborting)
-    this.#condition = new Condition(destination, health, {
-      ...deps,
+    const { store, clock, reporter, rate, tracing, backoffScheduleMs, random } = deps
+    // One object for both, with nothing else in it: there are as many as destinations.
+    const shared = {
+      store,
+      clock,
+      reporter,
+      rate,
+      tracing,
+      backoffScheduleMs,
+      random,
       writer,
       backlog: this.#backlog,
-      // The registry sees the disabled row and ends this forwarder.
-      onDisabled: () => this.#stopping.abort(),
-    })
-    this.#drain = new Drain(destination, {
-      ...deps,
       sender,
-      writer,
-      condition: this.#condition,
       stopping,
       aborting,
       streams: () => this.#streams,
-    })
+      // The registry sees the disabled row and ends this forwarder.
+      onDisabled: () => this.#stopping.abort(),
+    }
+    this.#condition = new Condition(destination, health, shared)
+    this.#drain = new Drain(destination, this.#condition, shared)
   }
 
   get rate(): RateLimit {
@@ -194,13 +199,18 @@ export class Forwarder {
   async #run(): Promise<void> {
     const stopping = this.#stopping.signal
     while (!stopping.aborted) {
-      await this.#due()
-      if (stopping.aborted) return
+      const isDue = this.#nextStream() !== undefined && this.#waitMs <= 0
+      if (!isDue) {
+        // Here, and in nothing that it calls: what a wait holds is held by every destination that has nothing to do.
+        await this.#bell.wait(this.#longestWaitMs)
+        this.#condition.notice()
+        continue
+      }
       try {
         await this.#turn()
       } catch (error) {
         if (stopping.aborted) return
-        if (error instanceof LeaseLostError) return this.#deps.onLost()
+        if (error instanceof LeaseLostError) return this.#deps.onLost(this)
         await this.#pauseAfter(error)
       }
     }
@@ -218,16 +228,15 @@ export class Forwarder {
     }
   }
 
-  /** Until a stream has something to send and no back-off stands in the way. */
-  async #due(): Promise<void> {
-    while (!this.#stopping.signal.aborted) {
-      const waitMs = Math.max(this.#condition.backOffMs, this.#drain.waitMs)
-      const awake = this.#nextStream() !== undefined
-      if (awake && waitMs <= 0) return
-      const noticeMs = this.#condition.nextNoticeMs
-      await this.#bell.wait(earlier(awake ? waitMs : undefined, noticeMs))
-      this.#condition.notice()
-    }
+  /** Until a back-off, the pause between batches and the rate allow a turn; 0 and less when they do. */
+  get #waitMs(): number {
+    return Math.max(this.#condition.backOffMs, this.#drain.waitMs)
+  }
+
+  /** Until there is something to do if nothing rings; undefined: nothing. */
+  get #longestWaitMs(): number | undefined {
+    const isAwake = this.#nextStream() !== undefined
+    return earlier(isAwake ? this.#waitMs : undefined, this.#condition.nextNoticeMs)
   }
 
   #nextStream(): Stream | undefined {

@@ -1,4 +1,6 @@
 /** Opens destinations: a forwarder for each, and a stream for each of its log types. */
+import { isDeepStrictEqual } from 'node:util'
+import type { SenderDeps } from '../../providers/provider.ts'
 import type { Clock } from '../clock.ts'
 import type { Availability } from '../db/availability.ts'
 import type { Destination } from '../destinations/destination.ts'
@@ -17,6 +19,7 @@ import type { Progress } from './progress.ts'
 import { RateLimit, smoothBatchSize } from './rate-limit.ts'
 import { Reporter } from './reporter.ts'
 import { findStart } from './start.ts'
+import type { DeliveryStore } from './store.ts'
 import { Stream } from './stream.ts'
 import type { SourceView } from './stream-source.ts'
 
@@ -41,11 +44,21 @@ export interface Opener {
   readonly lease: Lease
   /** It was delivered to from here before, under the same lease: what a stream had seen is in its cursor, see `idleMoves`. */
   readonly again: boolean
-  onLost(): void
+  onLost(forwarder: Forwarder): void
+}
+
+/** What the destinations of a shard share: for each of thousands its own would be most of what they hold. */
+interface Shared {
+  readonly store: DeliveryStore
+  readonly sender: SenderDeps
 }
 
 export class Opening {
   readonly #deps: OpeningDeps
+  readonly #shared = new WeakMap<Lease, Shared>()
+  /** By log type; each looks anew whenever it is asked. */
+  readonly #sources = new Map<string, SourceView>()
+  readonly #now = () => this.#deps.clock.now()
 
   constructor(deps: OpeningDeps) {
     this.#deps = deps
@@ -53,12 +66,20 @@ export class Opening {
 
   /** A forwarder that is not started yet, with streams for those log types that have a cursor. */
   open(destination: Destination, state: DestinationState, { lease, again, onLost }: Opener): Forwarder {
-    const { clock, log, requestTimeoutMs } = this.#deps
-    const http = underLease(this.#deps.http, lease)
-    const sender = destination.configured.open({ http, now: clock.now.bind(clock), requestTimeoutMs })
+    const { availability, sourceAvailability, lanes, clock, log, progress, tracing } = this.#deps
+    const { backoffScheduleMs, random } = this.#deps
+    const shared = this.#sharedUnder(lease)
+    const sender = destination.configured.open(shared.sender)
     const forwarder = new Forwarder(destination, usableHealth(state.health), sender, {
-      ...this.#deps,
-      store: this.#deps.store.under(lease),
+      store: shared.store,
+      availability,
+      sourceAvailability,
+      lanes,
+      clock,
+      progress,
+      tracing,
+      backoffScheduleMs,
+      random,
       reporter: new Reporter(log, clock, destination),
       rate: new RateLimit(destination.delivery, clock),
       onLost,
@@ -67,11 +88,12 @@ export class Opening {
     for (const logType of destination.logTypes) {
       const cursor = state.cursors.get(logType)
       if (!cursor) continue
-      const { formerOldest } = this.#deps.source(logType)
+      const source = this.#source(logType)
+      const { formerOldest } = source
       // What waited may be what has been deleted since, and what is frozen waited; otherwise the table tells.
       const isUnknown = again || cursor.rowsWait === true || cursor.frozen.length > 0
-      const before = () => formerOldest ?? this.#deps.source(logType).formerOldest
-      this.#openStream(forwarder, logType, cursor, isUnknown ? () => undefined : before)
+      const before = () => formerOldest ?? source.formerOldest
+      this.#openStream(forwarder, logType, cursor, isUnknown ? unknown : before)
     }
     return forwarder
   }
@@ -81,7 +103,7 @@ export class Opening {
    * Rejects when the forwarder is stopped meanwhile.
    */
   async openMissing(forwarder: Forwarder, logType: string, floor: Floor | undefined): Promise<boolean> {
-    const { reader, horizon, life } = this.#deps.source(logType)
+    const { reader, horizon, life } = this.#source(logType)
     if (!reader || horizon === undefined) return false
     const { destination, isNew, store, stopping: signal } = forwarder
     const { availability, sourceAvailability } = this.#deps
@@ -94,13 +116,29 @@ export class Opening {
       return (await this.#deps.store.load([destination.id])).get(destination.id)?.cursors.get(logType)
     }, signal)
     if (!cursor) throw new LeaseLostError(`destination ${destination.id} was deleted, or its lease has ended`)
-    const { oldest } = this.#deps.source(logType)
+    const { oldest } = this.#source(logType)
     this.#openStream(forwarder, logType, cursor, () => oldest)
     return true
   }
 
+  #source(logType: string): SourceView {
+    const source = this.#sources.get(logType) ?? this.#deps.source(logType)
+    this.#sources.set(logType, source)
+    return source
+  }
+
+  #sharedUnder(lease: Lease): Shared {
+    const known = this.#shared.get(lease)
+    if (known) return known
+    const { store, http, requestTimeoutMs } = this.#deps
+    const sender = { http: underLease(http, lease), now: this.#now, requestTimeoutMs }
+    const made = { store: store.under(lease), sender }
+    this.#shared.set(lease, made)
+    return made
+  }
+
   #openStream(forwarder: Forwarder, logType: string, cursor: Cursor, oldestBefore: () => Oldest): void {
-    const source = this.#deps.source(logType)
+    const source = this.#source(logType)
     const { configured, delivery, id, orgId } = forwarder.destination
     forwarder.open(
       new Stream({
@@ -115,7 +153,7 @@ export class Opening {
           batchSize: smoothBatchSize(delivery.batchSize, delivery, configured.framing.onePerRequest === true),
         },
         encode: configured.encode,
-        now: () => this.#deps.clock.now(),
+        now: this.#now,
         progress: this.#deps.progress,
         oldestBefore,
       }),
@@ -123,6 +161,9 @@ export class Opening {
   }
 }
 
+const unknown = () => undefined
+
 function usableHealth(health: Health): Health {
-  return health.status === 'disabled' ? { ...healthy, firstFailedAt: health.firstFailedAt } : health
+  if (health.status === 'disabled') return { ...healthy, firstFailedAt: health.firstFailedAt }
+  return isDeepStrictEqual(health, healthy) ? healthy : health
 }

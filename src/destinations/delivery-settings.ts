@@ -1,5 +1,5 @@
 /** How a destination is served: the daemon's settings, and what its row overrides in `delivery`. */
-import { parseFields } from '../../providers/fields.ts'
+import { isObject, parseFields } from '../../providers/fields.ts'
 
 export interface DeliverySettings {
   /** Events a batch at most; the provider's own limit may be lower. */
@@ -46,6 +46,8 @@ const dayMs = 86_400_000
 
 /** Throws `DestinationConfigError` with paths below `delivery`. */
 export function parseDeliverySettings(raw: unknown, defaults: DeliverySettings): DeliverySettings {
+  // Most rows say nothing, and there may be thousands.
+  if (isObject(raw) && Object.keys(raw).length === 0) return defaults
   return parseFields(
     raw,
     (fields) => ({

@@ -77,6 +77,21 @@ describe('a bell', () => {
     expect(second.at).toBe(30)
   })
 
+  test('that rings twice at once ends one wait', async () => {
+    const bell = new Bell()
+    const first = ending(bell.wait())
+    bell.ring()
+    bell.ring()
+    await vi.advanceTimersByTimeAsync(0)
+    expect(first.at).toBe(0)
+    const second = ending(bell.wait(30))
+    await vi.advanceTimersByTimeAsync(29)
+    expect(second.at).toBeUndefined()
+    bell.ring()
+    await vi.advanceTimersByTimeAsync(0)
+    expect(second.at).toBe(29)
+  })
+
   test('is waited for at most the given time, and rings for the next wait after it', async () => {
     const bell = new Bell()
     const end = ending(bell.wait(30))

@@ -52,8 +52,25 @@ describe('a body', () => {
   const batch = { id: 'b', logType: 'action', events, eventBatchId: String }
 
   it('is put together from its framing', () => {
-    const text = frame(batch, { prefix: '[', separator: ',', suffix: ']', gzip: false })
-    expect(text).toBe('[{"a":1},{"b":2}]')
+    const body = frame(batch, { prefix: '[', separator: ',', suffix: ']', gzip: false })
+    expect(Buffer.from(body).toString()).toBe('[{"a":1},{"b":2}]')
+  })
+
+  it('has the bytes that its events were counted by', () => {
+    const texts = ['"é"', '"\u{1f600}"', '"\ud800"', '""']
+    const events = texts.map((body, index) => ({
+      id: `action:${index}`,
+      body,
+      bytes: Buffer.byteLength(body),
+    }))
+    const body = frame({ ...batch, events }, { prefix: 'ä', separator: '€', suffix: '', gzip: false })
+    expect(Buffer.from(body)).toEqual(Buffer.from(`ä${texts.join('€')}`))
+  })
+
+  it.each([6, 8])('does not leave where an event of 7 bytes says that it has %i', (bytes) => {
+    const events = batch.events.map((event) => ({ ...event, bytes }))
+    const framing = { prefix: '[', separator: ',', suffix: ']', gzip: false }
+    expect(() => frame({ ...batch, events }, framing)).toThrow(RangeError)
   })
 
   it('is compressed to the same bytes every time, with nothing of the machine in the header', async () => {
