@@ -27,7 +27,7 @@ export interface GatheringPolicy {
   readonly restMs: number
 }
 
-const gatheringPolicy: GatheringPolicy = { gatherMs: 5, busyMs: 25, patienceMs: 100, restMs: 10_000 }
+const gatheringPolicy: GatheringPolicy = { gatherMs: 5, busyMs: 25, patienceMs: 200, restMs: 10_000 }
 /** Fewer are no fewer statements worth speaking of. */
 const fewest = 3
 /** So many need not wait for more. */
@@ -92,7 +92,7 @@ export class Gathering {
     this.#waiting = []
     for (const [upTo, group] of Map.groupBy(waiting, ({ question }) => question.range.upTo)) {
       for (let index = 0; index < group.length; index += most) {
-        this.#readAll(group.slice(index, index + most), upTo)
+        void this.#readAll(group.slice(index, index + most), upTo)
       }
     }
   }
