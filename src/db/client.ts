@@ -45,6 +45,9 @@ export const sourceSettings = {
   // A plan that is kept for all parameters finds no rows at all on a table whose partitions are partitioned once more,
   // when one is detached meanwhile (seen on PostgreSQL 18.4): rows would be passed over in silence.
   plan_cache_mode: 'force_custom_plan',
+  // The same happens within one statement that looks up a tenant's rows for each of many cursors: partitions are chosen
+  // while it runs, and one that was attached since it was planned shifts the others out of sight (18.4).
+  enable_partition_pruning: 'off',
 } as const
 
 /** Of those a server tells each client, by its own accord, how it has set them. */

@@ -36,6 +36,10 @@ export interface Order {
   cursorOf(position: Position): Readonly<Record<string, string | null>>
   /** … and an expression built of a condition on the rows after it. */
   afterCursor(build: (after: string) => string): string
+  /** Whether a position is a plain one: an id, or the place before a transaction's first row. */
+  isPlain(position: Position): boolean
+  /** A condition on the rows after a cursor whose position is plain. */
+  readonly afterPlain: string
   /** An aggregate: the position of the first of some rows, which have the columns `k0`, … (the keys) and `position`. */
   firstOf(rows: string): string
 }
@@ -99,12 +103,14 @@ class IdOrder implements Order {
   readonly position = undefined
   readonly before: string
   readonly cursorColumns = 'position bigint'
+  readonly afterPlain: string
   readonly #id: string
 
   constructor(id: string) {
     this.#id = id
     this.keys = [id]
     this.before = `(${id} - 1)::text`
+    this.afterPlain = `${id} > c.position`
   }
 
   after(position: Position, bind: Bind): string {
@@ -131,7 +137,11 @@ class IdOrder implements Order {
   }
 
   afterCursor(build: (after: string) => string): string {
-    return build(`${this.#id} > c.position`)
+    return build(this.afterPlain)
+  }
+
+  isPlain(): boolean {
+    return true
   }
 
   firstOf(rows: string): string {
@@ -144,6 +154,7 @@ class XactOrder implements Order {
   readonly position: string
   readonly before: string
   readonly cursorColumns: string
+  readonly afterPlain: string
   readonly #xact: string
   readonly #key: Key
 
@@ -154,6 +165,7 @@ class XactOrder implements Order {
     this.keys = [xact, this.#key.expression]
     this.position = `${xact}::text || '${mark}' || ${reference(id)}::text`
     this.before = `${xact}::text`
+    this.afterPlain = `${xact} >= c.xact`
     this.cursorColumns = `xact xid8, key ${this.#key.type}`
   }
 
@@ -181,9 +193,13 @@ class XactOrder implements Order {
 
   /** Two conditions, since only a plain one can be looked up in an index. */
   afterCursor(build: (after: string) => string): string {
-    const bare = build(`${this.#xact} >= c.xact`)
+    const bare = build(this.afterPlain)
     const keyed = build(`(${this.#row}) > (c.xact, c.key)`)
     return `CASE WHEN c.key IS NULL THEN ${bare} ELSE ${keyed} END`
+  }
+
+  isPlain(position: Position): boolean {
+    return parseXactPosition(position).key === undefined
   }
 
   firstOf(rows: string): string {

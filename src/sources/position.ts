@@ -57,6 +57,11 @@ export function placeBefore(row: Position): Position {
   return end === row.length ? String(BigInt(row) - 1n) : row.slice(0, end)
 }
 
+/** How far apart two positions are: the ids, or the transactions, between them. */
+export function distanceBetween(a: Position, b: Position): number {
+  return Number(BigInt(b.slice(0, numberEnd(b))) - BigInt(a.slice(0, numberEnd(a))))
+}
+
 /** Whether a text that somebody wrote can be a position of a source's order. */
 export function isPosition(text: string, ordering: 'id' | 'xact'): boolean {
   const number = text.slice(0, numberEnd(text))

@@ -2,44 +2,25 @@
  * Reads a source's rows in pages, never beyond the position it is given (I2), each page bounded in bytes
  * by the database itself (I9): a table may turn from small rows to megabytes between two rows.
  */
-import type { AuditEvent } from '../../providers/provider.ts'
 import type { SourceSql } from '../db/client.ts'
-import { SourceError } from '../errors.ts'
-import { quoteIdentifier, selectExpression, sizeExpression } from '../events/columns.ts'
-import { type RowShape, type RowValues, rowShape } from '../events/row.ts'
+import { quoteIdentifier } from '../events/columns.ts'
 import { stampedSince } from '../events/timestamp.ts'
 import { noTracing, type Tracing } from '../telemetry/tracing.ts'
 import { type BacklogAnswer, type BacklogQuestion, countBacklogs } from './backlogs.ts'
-import { columnsMark } from './catalog-columns.ts'
+import { Gathering } from './gathering.ts'
+import { GroupPage } from './group-page.ts'
+import { largestRowBytes, type Oldest, type Page, type PageLimit, type ReadRow } from './page.ts'
+import { PageColumns } from './page-columns.ts'
 import { comparePositions, earlierOf, origin, type Position } from './position.ts'
 import type { Anchor } from './rewind.ts'
 import { binding, type Range, type Scope, Selection } from './selection.ts'
 import type { Source } from './source.ts'
 import type { Tenant } from './tenant.ts'
 
-export interface ReadRow {
-  readonly position: Position
-  readonly event: AuditEvent
-  /** The row is larger than any destination takes, and was left in the database: `event` has no data. */
-  readonly oversizeBytes?: number
-  /** An earlier row has the same place, and so the same event id. */
-  readonly isDuplicate?: true
-}
+export type { Oldest, Page, PageLimit, ReadRow } from './page.ts'
 
-/** Three times what the most generous provider takes for an event. A row of a gigabyte must not be fetched. */
-const largestRowBytes = 16 * 1024 * 1024
 /** Beyond this many new rows at once, asking which tenants have some costs more than waking them all. */
 const maxRowsAsked = 50_000
-
-export interface Page<Row = ReadRow> {
-  readonly rows: readonly Row[]
-  /** Of the last row; undefined when there is none. */
-  readonly last: Position | undefined
-  /** The page ended at its limit: there may be more rows in the range. */
-  readonly full: boolean
-  /** Of the table's first row, whosever it is, in the same snapshot. */
-  readonly oldest: Oldest
-}
 
 /** Rows that lie in a range. */
 export interface NewRows {
@@ -52,24 +33,15 @@ export interface NewRows {
 /** Too many to ask. */
 export const anybody: NewRows = { orgs: undefined, first: undefined }
 
-/** Null when the table is empty; undefined where finding the first row would take a scan of the table. */
-export type Oldest = Position | null | undefined
-
-export interface PageLimit {
-  readonly rows: number
-  /** The rows' size by the database's count; the first row comes whatever its size. */
-  readonly bytes: number
-}
-
 export class Reader {
   readonly #sql: SourceSql
   readonly #source: Source
-  readonly #shape: RowShape
   readonly #selection: Selection
-  readonly #inner: string
+  readonly #columns: PageColumns
   readonly #sized: string
-  readonly #sorted: string
   readonly #outer: string
+  readonly #together: GroupPage
+  readonly #gathering: Gathering
   readonly #tracing: Tracing
 
   constructor(sql: SourceSql, source: Source, tracing: Tracing = noTracing) {
@@ -77,36 +49,18 @@ export class Reader {
     this.#tracing = tracing
     this.#source = source
     this.#selection = new Selection(source)
-    const { id, org, timestamp, order } = this.#selection
-    const { logType } = source.definition
-    this.#shape = rowShape({ logType, columns: source.columns, id, org, timestamp })
-    const { selected } = this.#shape
-    const sizes = selected.map((column, index) => sizeExpression(column, `s.c${index}`))
-    const size = sizes.filter((each) => each !== undefined).join(' + ') || '0'
-    const list = selected.map((column, index) => `${selectExpression(column, 't')} AS c${index}`)
-    const { keys, position } = order
-    this.#inner = [
-      ...list,
-      ...keys.map((key, index) => `${key} AS k${index}`),
-      `${position ?? 'NULL'} AS position`,
-    ].join(', ')
-    this.#sorted = keys.map((_, index) => `k${index}`).join(', ')
-    this.#sized = `s.*, ${size} AS size, coalesce(sum(${size}) OVER (ORDER BY ${this.#sorted} GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS earlier`
-    // Written so that it means the same whatever standard_conforming_strings is.
-    const relation = `E'${source.relation.replace(/['\\]/g, '$&$&')}'`
-    const unchanged = `${columnsMark(`to_regclass(${relation})`, source.composites)} = '${source.columnsMark}'`
-    this.#outer = [
-      ...selected.map((_, index) =>
-        this.#shape.identifies(index)
-          ? `p.c${index}`
-          : `CASE WHEN p.size <= ${largestRowBytes} THEN p.c${index} END`,
-      ),
-      'p.size',
-      'p.earlier',
-      'p.position',
-      `${source.ordered ? `(${this.firstRow})` : 'NULL'} AS oldest`,
-      `${unchanged} AS unchanged`,
-    ].join(', ')
+    this.#columns = new PageColumns(source, this.#selection)
+    const { size, sorted } = this.#columns
+    this.#sized = `s.*, ${size} AS size, coalesce(sum(${size}) OVER (ORDER BY ${sorted} GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS earlier`
+    this.#outer = `${this.#columns.outer(`p.size <= ${largestRowBytes}`)}, p.earlier`
+    this.#together = new GroupPage({
+      sql,
+      source,
+      selection: this.#selection,
+      columns: this.#columns,
+      tracing,
+    })
+    this.#gathering = new Gathering(this.#together)
   }
 
   /**
@@ -117,6 +71,17 @@ export class Reader {
   readPage(scope: Scope, range: Range, limit: PageLimit): Promise<Page>
   readPage<Row>(scope: Scope, range: Range, limit: PageLimit, make: (row: ReadRow) => Row): Promise<Page<Row>>
   async readPage<Row>(
+    scope: Scope,
+    range: Range,
+    limit: PageLimit,
+    make?: (row: ReadRow) => Row,
+  ): Promise<Page<Row | ReadRow>> {
+    const alone = () => this.#readAlone(scope, range, limit, make)
+    const question = this.#together.questionOf(scope, range, limit)
+    return question ? this.#gathering.read<Row | ReadRow>(question, make ?? ((row) => row), alone) : alone()
+  }
+
+  async #readAlone<Row>(
     scope: Scope,
     range: Range,
     limit: PageLimit,
@@ -162,45 +127,30 @@ export class Reader {
     let last: Position | undefined
     let running = 0
     let oldest: Oldest
-    const after = this.#shape.selected.length
+    const columns = this.#columns
     let changed = false
     await this.#sql.each(
       `SELECT ${this.#outer} FROM (
          SELECT ${this.#sized} FROM (
-           SELECT ${this.#inner} FROM ${this.#source.relation} t
+           SELECT ${columns.inner} FROM ${this.#source.relation} t
            WHERE ${where} ORDER BY ${this.#selection.order.keys.join(', ')} FETCH FIRST ($${rowLimit}::bigint) ROWS WITH TIES
          ) s
-       ) p WHERE p.earlier < $${byteLimit}::bigint ORDER BY ${this.#sorted}`,
+       ) p WHERE p.earlier < $${byteLimit}::bigint ORDER BY ${columns.sorted}`,
       parameters,
       { prepare: true },
       (values) => {
-        changed ||= values[after + 4] !== 't'
-        // What its values are is not known any more.
+        changed ||= !columns.areKnown(values)
         if (changed) return
-        const read = this.#read(values)
-        const row: ReadRow = read.position === last ? { ...read, isDuplicate: true } : read
+        const row = columns.read(values, last)
         last = row.position
-        running = Number(values[after + 1] ?? 0) + Number(values[after] ?? 0)
-        oldest = values[after + 3] ?? undefined
+        running = Number(values[columns.width] ?? 0) + (columns.bytesOf(values) ?? 0)
+        oldest = columns.oldestOf(values)
         rows.push(make ? make(row) : row)
       },
     )
-    if (changed) {
-      throw new SourceError(
-        `source ${this.#source.definition.logType}: ${this.#source.relation} has changed since it was looked up`,
-        'Nothing to do: it is looked up again.',
-      )
-    }
+    if (changed) throw columns.changed
     if (rows.length === 0) oldest = await this.oldest()
     return { rows, last, full: rows.length >= limit.rows || running >= limit.bytes, oldest }
-  }
-
-  #read(values: RowValues): ReadRow {
-    const after = this.#shape.selected.length
-    const position = values[after + 2] ?? this.#shape.idOf(values)
-    const event = this.#shape.toEvent(values)
-    const bytes = Number(values[after] ?? 0)
-    return bytes > largestRowBytes ? { position, event, oversizeBytes: bytes } : { position, event }
   }
 
   /** How many events a range holds, exactly. */
@@ -366,6 +316,6 @@ export class Reader {
 
   /** A statement that finds the position of the table's first row. */
   get firstRow(): string {
-    return `SELECT ${this.#selection.position} FROM ${this.#source.relation} t ORDER BY ${this.#selection.order.keys.join(', ')} LIMIT 1`
+    return this.#columns.firstRow
   }
 }
