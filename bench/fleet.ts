@@ -36,6 +36,8 @@ export const fleet: Benchmark = {
     report(`${name}: starting`)
     await using daemon = await scene.daemon()
     await allOpened(scene)
+    // Else autovacuum and a checkpoint do what ten thousand new rows have left to do, some time within the minute.
+    await scene.quiesce()
     await delay(calmSeconds * 1000)
     report(`${name}: idle for ${idleSeconds} s`)
     const idle = await usage(stage, daemon, () => delay(idleSeconds * 1000))

@@ -15,19 +15,31 @@ import { insertRow } from './stage/rows.ts'
 import type { Scene } from './stage/scene.ts'
 import { percentile } from './statistics.ts'
 
-const rows = 240
-const slotMs = 100
 /** The default of SPILLWAY_POLL_INTERVAL_MS. */
 const pollIntervalMs = 1_000
 
-/** In milliseconds; a table that tells of its rows need not be polled. */
-const goals = {
-  polled: { p50: 0.55 * pollIntervalMs, p99: 1.2 * pollIntervalMs },
-  hinted: { p50: 15, p99: 60 },
+interface Way {
+  readonly rows: number
+  readonly slotMs: number
+  /** A row is written at a random moment of this first part of its slot. */
+  readonly share: number
+  /** In milliseconds. */
+  readonly goal: { readonly p50: number; readonly p99: number }
 }
+
+const polled: Way = {
+  rows: 240,
+  slotMs: 100,
+  share: 1,
+  goal: { p50: 0.55 * pollIntervalMs, p99: 1.2 * pollIntervalMs },
+}
+/** A table that tells of its rows need not be polled. Between two rows the pause between batches, 100 ms, is over. */
+const hinted: Way = { rows: 120, slotMs: 300, share: 0.5, goal: { p50: 15, p99: 60 } }
 
 export function latency({ hints }: { readonly hints: boolean }): Benchmark {
   const name = hints ? 'latency-notify' : 'latency'
+  const way = hints ? hinted : polled
+  const { rows, slotMs, goal } = way
   return {
     name,
     what: `commit to accepted, ${hints ? 'a table that tells of its rows' : 'default settings'}, idle system`,
@@ -41,7 +53,7 @@ export function latency({ hints }: { readonly hints: boolean }): Benchmark {
       report(`${name}: ${rows} rows in ${(rows * slotMs) / 1000} s`)
       let committed: ReadonlyMap<number, number> = new Map()
       const received = await receiver.during(rows, async () => {
-        committed = await writeRows(scene)
+        committed = await writeRows(scene, way)
       })
       await daemon.stop()
       const delays = delaysOf(received, committed)
@@ -49,7 +61,6 @@ export function latency({ hints }: { readonly hints: boolean }): Benchmark {
         throw new Error(`${delays.length} of ${rows} rows were found in the requests`)
       const [p50, p99] = [percentile(delays, 0.5), percentile(delays, 0.99)]
       const measured = { rows, pollIntervalMs, min: delays[0] ?? 0, p50, p99, max: delays.at(-1) ?? 0 }
-      const goal = hints ? goals.hinted : goals.polled
       return [
         {
           row: `${name} p50`,
@@ -97,11 +108,11 @@ async function listening({ sql }: Scene): Promise<void> {
 }
 
 /** Returns when each row, by its id, was committed. */
-async function writeRows(scene: Scene): Promise<Map<number, number>> {
+async function writeRows(scene: Scene, { rows, slotMs, share }: Way): Promise<Map<number, number>> {
   const committed = new Map<number, number>()
   const began = monotonicMs()
   for (let slot = 0; slot < rows; slot++) {
-    const at = began + (slot + Math.random()) * slotMs
+    const at = began + (slot + share * Math.random()) * slotMs
     await delay(Math.max(at - monotonicMs(), 0))
     const id = await insertRow(scene.sql)
     committed.set(id, monotonicMs())

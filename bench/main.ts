@@ -1,19 +1,22 @@
 /**
- * `npm run bench [-- row …] [--json] [--cpu-prof <directory>]`: measures, prints a table and tells by its
- * exit code whether every goal is met (0), or not (1); 2 is bad usage. A run of everything is written to
- * bench/results/latest.json. See docs/PERFORMANCE.md.
+ * `npm run bench [-- row …] [--json] [--store] [--cpu-prof <directory>]`: measures, compares ratios with the stored ones,
+ * prints a table and tells by its exit code whether every goal is met and no ratio much worse (0), or not (1); 2 is
+ * bad usage. A run of everything is written to bench/results/latest.json, and with `--store` to
+ * bench/results/stored.json, for later runs to be compared with. See docs/PERFORMANCE.md.
  */
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { terminalWidth } from '../src/cli/table.ts'
 import { version } from '../src/version.ts'
 import type { Benchmark, Figure } from './benchmark.ts'
 import { benchmarks } from './benchmarks.ts'
 import { describeMachine } from './machine.ts'
-import { allMet, type Failure, type Results, toJson, toTable } from './report.ts'
+import { findRegressions, type StoredFigure } from './regression.ts'
+import { type Failure, isGood, type Results, toJson, toTable } from './report.ts'
 import { openStage } from './stage/stage.ts'
 
 const latest = new URL('./results/latest.json', import.meta.url)
+const stored = new URL('./results/stored.json', import.meta.url)
 
 process.exitCode = await main(process.argv.slice(2))
 
@@ -24,14 +27,17 @@ async function main(args: readonly string[]): Promise<number> {
     return 2
   }
   const results = await measure(request)
-  if (request.chosen.length === benchmarks.length) await writeFile(latest, toJson(results))
+  if (request.chosen.length === benchmarks.length) {
+    for (const file of request.store ? [latest, stored] : [latest]) await writeFile(file, toJson(results))
+  }
   process.stdout.write(request.json ? toJson(results) : toTable(results, terminalWidth(process.stdout)))
-  return allMet(results) ? 0 : 1
+  return isGood(results) ? 0 : 1
 }
 
 interface Request {
   readonly chosen: readonly Benchmark[]
   readonly json: boolean
+  readonly store: boolean
   readonly profiles: string | undefined
 }
 
@@ -39,13 +45,19 @@ function parseRequest(args: readonly string[]): Request | { readonly problem: st
   try {
     const { values, positionals } = parseArgs({
       args: [...args],
-      options: { json: { type: 'boolean', default: false }, 'cpu-prof': { type: 'string' } },
+      options: {
+        json: { type: 'boolean', default: false },
+        store: { type: 'boolean', default: false },
+        'cpu-prof': { type: 'string' },
+      },
       allowPositionals: true,
     })
     const unknown = positionals.filter((name) => !benchmarks.some((benchmark) => benchmark.name === name))
     if (unknown.length > 0) return { problem: `There is no benchmark ${unknown.join(', ')}.` }
     const chosen = benchmarks.filter(({ name }) => positionals.length === 0 || positionals.includes(name))
-    return { chosen, json: values.json, profiles: values['cpu-prof'] }
+    if (values.store && chosen.length < benchmarks.length)
+      return { problem: '--store is for a run of everything.' }
+    return { chosen, json: values.json, store: values.store, profiles: values['cpu-prof'] }
   } catch (error) {
     return { problem: messageOf(error) }
   }
@@ -53,7 +65,7 @@ function parseRequest(args: readonly string[]): Request | { readonly problem: st
 
 function usage(): string {
   const list = benchmarks.map(({ name, what }) => `  ${name.padEnd(19)}${what}\n`).join('')
-  return `npm run bench [-- row …] [--json] [--cpu-prof <directory>]\n${list}`
+  return `npm run bench [-- row …] [--json] [--store] [--cpu-prof <directory>]\n${list}`
 }
 
 async function measure({ chosen, profiles }: Request): Promise<Results> {
@@ -71,7 +83,13 @@ async function measure({ chosen, profiles }: Request): Promise<Results> {
       failures.push({ benchmark: benchmark.name, message: messageOf(error) })
     }
   }
-  return { takenAt, spillway: version, machine, figures, failures }
+  const regressions = findRegressions(figures, await storedFigures())
+  return { takenAt, spillway: version, machine, figures, failures, regressions }
+}
+
+async function storedFigures(): Promise<readonly StoredFigure[]> {
+  const { figures } = JSON.parse(await readFile(stored, 'utf8')) as Results // written by `--store`
+  return figures
 }
 
 function messageOf(error: unknown): string {

@@ -2,6 +2,7 @@
 import { renderTable } from '../src/cli/table.ts'
 import { type Figure, type Goal, type Unit, verdict } from './benchmark.ts'
 import type { Machine } from './machine.ts'
+import type { Regression } from './regression.ts'
 
 export interface Results {
   readonly takenAt: string
@@ -10,6 +11,8 @@ export interface Results {
   readonly figures: readonly Figure[]
   /** Benchmarks that did not come to an end. */
   readonly failures: readonly Failure[]
+  /** Ratios that are worse than the stored ones. */
+  readonly regressions: readonly Regression[]
 }
 
 export interface Failure {
@@ -17,8 +20,10 @@ export interface Failure {
   readonly message: string
 }
 
-export function allMet({ figures, failures }: Results): boolean {
-  return failures.length === 0 && figures.every((figure) => verdict(figure) !== 'missed')
+/** Every goal is met, and nothing is much worse than it was. */
+export function isGood({ figures, failures, regressions }: Results): boolean {
+  const isMet = figures.every((figure) => verdict(figure) !== 'missed')
+  return isMet && failures.length === 0 && regressions.length === 0
 }
 
 export function toJson(results: Results): string {
@@ -34,7 +39,7 @@ function onOneLine(json: string): string {
 }
 
 export function toTable(results: Results, width: number | undefined): string {
-  const { machine, figures, failures } = results
+  const { machine, figures, failures, regressions } = results
   const lines = renderTable<Figure>(
     [
       { heading: 'row', value: ({ row }) => row },
@@ -47,8 +52,25 @@ export function toTable(results: Results, width: number | undefined): string {
     width,
   )
   const failed = failures.map(({ benchmark, message }) => `${benchmark} failed: ${message}`)
-  const on = `${machine.cores} cores of ${machine.cpu}, ${machine.memoryGB} GB, Node ${machine.node}, PostgreSQL ${machine.postgres}`
-  return `${[...lines, ...failed, '', on].join('\n')}\n`
+  const worse = regressions.map(
+    ({ row, stored, now, worseBy }) =>
+      `${row} is worse by ${Math.round(100 * worseBy)} %: ${now.toFixed(2)}, and ${stored.toFixed(2)} is stored`,
+  )
+  return `${[...lines, ...failed, ...worse, '', describeMachine(machine)].join('\n')}\n`
+}
+
+/** As a table in Markdown. */
+export function toMarkdown({ figures, machine }: Pick<Results, 'figures' | 'machine'>): string {
+  const rows = figures.map((figure) => {
+    const { row, value, unit, goal, note } = figure
+    return `| ${row} | ${format(value, unit)} | ${formatGoal(goal, unit)} | ${verdict(figure)} | ${note} |`
+  })
+  const heading = ['| row | figure | goal | verdict | behind it |', '|---|---:|---:|---|---|']
+  return `${[...heading, ...rows, '', `${describeMachine(machine)}.`].join('\n')}\n`
+}
+
+function describeMachine({ cores, cpu, memoryGB, node, postgres }: Machine): string {
+  return `${cores} cores of ${cpu}, ${memoryGB} GB, Node ${node}, PostgreSQL ${postgres}`
 }
 
 function formatGoal(goal: Goal | undefined, unit: Unit): string {

@@ -1,17 +1,18 @@
 /**
  * Writes what of the documents comes from the code: docs/LOGS.md from the catalogue of log events, docs/METRICS.md from
- * that of metrics, and the
- * table of the doctor's codes in docs/OPERATIONS.md. With `--check` it writes nothing and exits 1 if a document
- * is out of date.
+ * that of metrics, the table of the doctor's codes in docs/OPERATIONS.md, and in docs/PERFORMANCE.md the figures that
+ * `npm run bench -- --store` has stored. With `--check` it writes nothing and exits 1 if a document is out of date.
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
+import { type Results, toMarkdown } from '../bench/report.ts'
 import { type Hazard, hazards } from '../src/cli/doctor/codes.ts'
 import type { EventDefinition, Field } from '../src/telemetry/events/field.ts'
 import { subjects } from '../src/telemetry/events.ts'
 import { metricsPage, renderMetrics } from './metrics-page.ts'
 
 export const logsPage = fileURLToPath(new URL('../docs/LOGS.md', import.meta.url))
+const performancePage = fileURLToPath(new URL('../docs/PERFORMANCE.md', import.meta.url))
 export const operationsPage = fileURLToPath(new URL('../docs/OPERATIONS.md', import.meta.url))
 
 const introduction = `<!-- Made by \`npm run docs\` from src/telemetry/events. Do not edit. -->
@@ -120,18 +121,25 @@ export function doctorSection(): string {
   return `| code | severity | meaning | remedy |\n|---|---|---|---|\n${rows.join('\n')}\n`
 }
 
-const marks = {
-  begin: '<!-- Made by `npm run docs` from src/cli/doctor/codes.ts. Do not edit. -->\n',
-  end: '<!-- End of what is made. -->\n',
+const end = '<!-- End of what is made. -->\n'
+
+/** A page with what is made of it renewed: what stands between a mark that names the origin and the end mark. */
+function renew(page: string, origin: string, made: string): string {
+  const mark = `<!-- Made by \`npm run docs\` from ${origin}. Do not edit. -->\n`
+  const from = page.indexOf(mark)
+  const to = page.indexOf(end, from)
+  if (from < 0 || to < 0) throw new Error(`A page has lost the marks around what is made from ${origin}.`)
+  return `${page.slice(0, from)}${mark}${made}${page.slice(to)}`
 }
 
-/** The page with its part renewed. */
 export function renderOperations(page: string): string {
-  const begin = page.indexOf(marks.begin)
-  const end = page.indexOf(marks.end, begin)
-  if (begin < 0 || end < 0)
-    throw new Error('docs/OPERATIONS.md has lost the marks around the codes of doctor.')
-  return `${page.slice(0, begin)}${marks.begin}${doctorSection()}${page.slice(end)}`
+  return renew(page, 'src/cli/doctor/codes.ts', doctorSection())
+}
+
+async function renderPerformance(page: string): Promise<string> {
+  const stored = await readFile(new URL('../bench/results/stored.json', import.meta.url), 'utf8')
+  // Written by the benchmarks.
+  return renew(page, 'bench/results/stored.json', toMarkdown(JSON.parse(stored) as Results))
 }
 
 if (import.meta.main) {
@@ -140,10 +148,11 @@ if (import.meta.main) {
     { name: 'docs/LOGS.md', path: logsPage, render: renderLogs },
     { name: 'docs/METRICS.md', path: metricsPage, render: renderMetrics },
     { name: 'docs/OPERATIONS.md', path: operationsPage, render: renderOperations },
+    { name: 'docs/PERFORMANCE.md', path: performancePage, render: renderPerformance },
   ]
   for (const { name, path, render } of pages) {
     const there = await readFile(path, 'utf8').catch(() => '')
-    const wanted = render(there)
+    const wanted = await render(there)
     if (!check) await writeFile(path, wanted)
     else if (there !== wanted) {
       process.stderr.write(`${name} is out of date: run \`npm run docs\`.\n`)

@@ -50,7 +50,7 @@ export async function openScene(server: BenchServer, name: string, options: Scen
       return row?.count ?? 0
     },
     async quiesce() {
-      await sql`VACUUM spillway.cursors, spillway.delivery_state`
+      await sql`VACUUM (ANALYZE) spillway.destinations, spillway.cursors, spillway.delivery_state`
       await sql`CHECKPOINT`
     },
     [Symbol.asyncDispose]: () => open.disposeAsync(),
