@@ -18,7 +18,7 @@ const name = 'fleet-10000'
 const orgs = 10_000
 const eventsPerSecond = 500
 const idleSeconds = 30
-const busySeconds = 20
+const busySeconds = 15
 /** For what a start leaves to be done. */
 const calmSeconds = 8
 

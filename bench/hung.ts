@@ -12,7 +12,7 @@ const name = 'hung-1000'
 /** Of each kind. */
 const endpoints = 1_000
 const rowsPerSecond = 400
-const seconds = 20
+const seconds = 15
 /** Shorter than the default, so that time-outs and the attempts after them are part of the run. */
 const requestTimeoutMs = 5_000
 
