@@ -45,7 +45,8 @@ describe.skipIf(pgbouncerIsMissing)('behind PgBouncer in transaction mode', () =
       const { url, sql, receiver } = await createScene()
       const table = await createAuditTable(sql, variants[0], orgs)
       const bouncer = await startPgBouncer(url, { ignore })
-      const daemon = await startDaemon(bouncer.url, quick)
+      // Nobody takes over here, and a busy machine may take longer for an answer than a short lease lets it.
+      const daemon = await startDaemon(bouncer.url, { ...quick, SPILLWAY_LEASE_MS: '15000' })
       const id = await insertDestination(sql, { url: receiver.url, logTypes: [table.logType] })
       await writeAudit({ url, table, seed, writers: 10, transactions: 40, orgs, longestPauseMs: 200 })
       await settled(sql, id, null, table)
