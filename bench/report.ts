@@ -31,7 +31,7 @@ export function toJson(results: Results): string {
   return `${onOneLine(JSON.stringify({ ...results, figures }, roundLongNumbers, 2))}\n`
 }
 
-/** Lists of numbers, as the formatter wants them: the file is committed. No string holds a raw line break. */
+/** Lists of numbers: the file is committed, and people compare it. No string holds a raw line break. */
 function onOneLine(json: string): string {
   return json.replaceAll(/\[\n[^[\]{}]*\]/g, (list) =>
     list.replaceAll(/\s+/g, ' ').replace('[ ', '[').replace(' ]', ']'),
