@@ -4,19 +4,23 @@ import type { Position } from '../sources/position.ts'
 import type { DeadLetter, SkippedRange } from './batch.ts'
 import type { Divided } from './cursor.ts'
 
-export interface CursorMove {
+/** From one place to another, with what is frozen beyond it and what was refused on the way: of a cursor or of a replay's range. */
+export interface Move {
   readonly destinationId: number
   readonly logType: string
   readonly life: string
-  /** Where the cursor stands; anything else means somebody else moved it. */
+  /** Where it stands; anything else means somebody else moved it. */
   readonly from: Position
   readonly fromFrozen: readonly Position[]
   readonly to: Position
   /** Ends of the batches that are frozen beyond `to`, in order. */
   readonly frozen: readonly Position[]
   readonly divided: Divided | undefined
-  readonly skipped: readonly SkippedRange[]
   readonly deadLetters: readonly DeadLetter[]
+}
+
+export interface CursorMove extends Move {
+  readonly skipped: readonly SkippedRange[]
   /** Events that were accepted: with any, the destination is well. */
   readonly accepted: number
   /** Wait for the disk. */

@@ -6,8 +6,8 @@
 import type { Sql } from '../db/client.ts'
 import { LeaseLostError } from '../errors.ts'
 import type { Position } from '../sources/position.ts'
-import type { DeadLetter } from './batch.ts'
 import { arrayLiteral, type Divided, epochMs, instant } from './cursor.ts'
+import type { Move } from './cursor-move.ts'
 import type { Health } from './decide.ts'
 import { heldRow, type Lease } from './lease.ts'
 import { sendable } from './replay-facts.ts'
@@ -55,20 +55,10 @@ export interface ReplayRange {
   readonly divided: Divided | undefined
 }
 
-export interface RangeMove {
+export interface RangeMove extends Move {
   readonly replayId: number
-  readonly destinationId: number
-  readonly logType: string
-  readonly life: string
-  /** Where the range stands. */
-  readonly from: Position
-  readonly fromFrozen: readonly Position[]
-  readonly to: Position
-  readonly frozen: readonly Position[]
-  readonly divided: Divided | undefined
   /** Ids of the events that were accepted. */
   readonly accepted: readonly string[]
-  readonly deadLetters: readonly DeadLetter[]
   readonly tooOld: number
 }
 

@@ -1,25 +1,11 @@
 import postgres from 'postgres'
 import { expect, test } from 'vitest'
 import { connectSource } from '../../../src/db/client.ts'
+import { nestedPartitions } from '../../support/nested-partitions.ts'
 import { createTestDatabase, whenDone } from '../../support/postgres.ts'
 
 const database = await createTestDatabase()
 const { sql } = database
-
-/** Months that are partitioned by tenant once more, beside one that is not. */
-const table = `
-  CREATE TABLE ev (id bigserial, org_id text, m int, PRIMARY KEY (id, m, org_id)) PARTITION BY LIST (m);
-  CREATE INDEX ON ev (org_id, id);
-  ${[0, 1, 2]
-    .map(
-      (month) => `
-  CREATE TABLE ev_${month} PARTITION OF ev FOR VALUES IN (${month}) PARTITION BY LIST (org_id);
-  CREATE TABLE ev_${month}_acme PARTITION OF ev_${month} FOR VALUES IN ('acme');
-  CREATE TABLE ev_${month}_others PARTITION OF ev_${month} DEFAULT;`,
-    )
-    .join('')}
-  CREATE TABLE ev_3 PARTITION OF ev FOR VALUES IN (3);
-  INSERT INTO ev (org_id, m) SELECT 'acme', g % 3 FROM generate_series(1, 30) g`
 
 const page = `
   SELECT t.id, (SELECT id FROM ev ORDER BY id LIMIT 1) AS oldest FROM ev t
@@ -28,7 +14,7 @@ const page = `
 
 // With plans that PostgreSQL keeps, about one page in a thousand comes back empty (18.4).
 test('a page has all its rows while partitions are detached and attached beside them', async () => {
-  await sql.unsafe(table)
+  await sql.unsafe(nestedPartitions)
   const readers = [1, 2, 3].map(() => connectSource(database.url, { applicationName: 'test', max: 1 }))
   const changer = postgres(database.url, { max: 1, onnotice: () => {} })
   whenDone(async () => {

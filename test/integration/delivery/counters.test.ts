@@ -6,6 +6,7 @@ import type { Lease } from '../../../src/delivery/lease.ts'
 import { settlementOf } from '../../../src/delivery/settlement.ts'
 import type { DeliveryStore } from '../../../src/delivery/store.ts'
 import { holdLeaseOf } from '../../support/leases.ts'
+import { cursorMove } from '../../support/moves.ts'
 import { createTestDatabase } from '../../support/postgres.ts'
 import { item, rules } from '../../unit/delivery/items.ts'
 import { makeSource, type OwnSource, stateOf } from '../schema/rows.ts'
@@ -27,21 +28,8 @@ beforeEach(async () => {
   life = (await fleet.load([id])).get(id)?.cursors.get(source.logType)?.life ?? ''
 })
 
-const move = (changes: Partial<CursorMove>): CursorMove => ({
-  destinationId: id,
-  logType: source.logType,
-  life,
-  from: '0',
-  fromFrozen: [],
-  to: '10',
-  frozen: [],
-  divided: undefined,
-  skipped: [],
-  deadLetters: [],
-  accepted: 0,
-  durable: false,
-  ...changes,
-})
+const move = (changes: Partial<CursorMove>) =>
+  cursorMove({ destinationId: id, logType: source.logType, life }, changes)
 
 const counters = async () => {
   const row = await stateOf(sql, id)

@@ -8,6 +8,7 @@ import type { Lease } from '../../../src/delivery/lease.ts'
 import { DeliveryStore } from '../../../src/delivery/store.ts'
 import { LeaseLostError } from '../../../src/errors.ts'
 import { holdLease } from '../../support/leases.ts'
+import { cursorMove } from '../../support/moves.ts'
 import { createTestDatabase, whenDone } from '../../support/postgres.ts'
 import { makeSource, type OwnSource, session } from '../schema/rows.ts'
 
@@ -45,21 +46,9 @@ async function moverOf(store: (lease: Lease) => DeliveryStore) {
     shardOf,
     move(id: number, changes: Partial<CursorMove> = {}, lease = leases[shardOf.get(id) ?? -1]) {
       if (!lease) throw new Error(`no lease for ${id}`)
-      return store(lease).move({
-        destinationId: id,
-        logType: source.logType,
-        life: states.get(id)?.cursors.get(source.logType)?.life ?? '',
-        from: '0',
-        fromFrozen: [],
-        to: '10',
-        frozen: [],
-        divided: undefined,
-        skipped: [],
-        deadLetters: [],
-        accepted: 1,
-        durable: false,
-        ...changes,
-      })
+      const { logType } = source
+      const life = states.get(id)?.cursors.get(logType)?.life ?? ''
+      return store(lease).move(cursorMove({ destinationId: id, logType, life }, { accepted: 1, ...changes }))
     },
   }
 }

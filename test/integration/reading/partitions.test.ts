@@ -1,5 +1,6 @@
 import postgres from 'postgres'
 import { expect, test } from 'vitest'
+import { nestedPartitions } from '../../support/nested-partitions.ts'
 import { createTestDatabase, whenDone } from '../../support/postgres.ts'
 import { define, readerOf, sourcePool } from './watching.ts'
 
@@ -9,20 +10,7 @@ const limit = { rows: 2_000, bytes: 1_000_000 }
 
 // Where PostgreSQL chooses partitions while a statement runs, some of a hundred statements for many miss rows (18.4).
 test('no row is missing while partitions are detached and attached beside them', async () => {
-  await sql.unsafe(`
-    CREATE TABLE ev (id bigserial, org_id text, at timestamptz NOT NULL DEFAULT now(), m int NOT NULL,
-      PRIMARY KEY (id, m, org_id)) PARTITION BY LIST (m);
-    CREATE INDEX ON ev (org_id, id);
-    ${[0, 1, 2]
-      .map(
-        (month) => `
-    CREATE TABLE ev_${month} PARTITION OF ev FOR VALUES IN (${month}) PARTITION BY LIST (org_id);
-    CREATE TABLE ev_${month}_acme PARTITION OF ev_${month} FOR VALUES IN ('acme');
-    CREATE TABLE ev_${month}_others PARTITION OF ev_${month} DEFAULT;`,
-      )
-      .join('')}
-    CREATE TABLE ev_3 PARTITION OF ev FOR VALUES IN (3);
-    INSERT INTO ev (org_id, m) SELECT 'acme', g % 3 FROM generate_series(1, 30) g`)
+  await sql.unsafe(nestedPartitions)
   const reader = await readerOf(sourcePool(database.url), define({ relation: 'public.ev' }))
   const changer = postgres(database.url, { max: 1, onnotice: () => {} })
   whenDone(() => changer.end())
