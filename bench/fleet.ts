@@ -71,48 +71,43 @@ export const fleet: Benchmark = {
       requests: received.length,
       peakBytes: busyPeak,
     }
-    const resting = (row: string, figure: Pick<Figure, 'value' | 'unit' | 'goal' | 'note'>) => ({
-      row: `${name} ${row}`,
-      measured: atRest,
-      ...figure,
-    })
-    const working = (row: string, figure: Pick<Figure, 'value' | 'unit' | 'goal' | 'note'>) => ({
-      row: `${name} ${row}`,
-      measured: atWork,
-      ...figure,
-    })
+    const figure = (
+      measured: Figure['measured'],
+      row: string,
+      rest: Pick<Figure, 'value' | 'unit' | 'goal' | 'note'>,
+    ): Figure => ({ row: `${name} ${row}`, measured, ...rest })
     return [
-      resting('start', {
+      figure(atRest, 'start', {
         value: daemon.startMs / 1000,
         unit: 's',
         goal: { atMost: 5 },
         note: 'the first one, which makes all cursors',
       }),
-      resting('idle daemon', {
+      figure(atRest, 'idle daemon', {
         value: 100 * idle.daemonCores,
         unit: 'core',
         goal: { atMost: 3 },
         note: `over ${idleSeconds} s`,
       }),
-      resting('idle PostgreSQL', {
+      figure(atRest, 'idle PostgreSQL', {
         value: 100 * idle.postgresCores,
         unit: 'core',
         goal: { atMost: 2 },
         note: 'all of its processes',
       }),
-      resting('memory', {
+      figure(atRest, 'memory', {
         value: peak / 1_000_000,
         unit: 'MB',
         goal: { atMost: 250 },
         note: 'the most until then, start included',
       }),
-      working('busy p99', {
+      figure(atWork, 'busy p99', {
         value: p99,
         unit: 'ms',
         goal: { atMost: 3_000 },
         note: `commit to accepted; p50 ${Math.round(atWork.p50)} ms, ${received.length} requests`,
       }),
-      working('busy daemon', {
+      figure(atWork, 'busy daemon', {
         value: 100 * busy.daemonCores,
         unit: 'core',
         goal: { atMost: 60 },

@@ -88,7 +88,10 @@ async function measure({ chosen, profiles }: Request): Promise<Results> {
 }
 
 async function storedFigures(): Promise<readonly StoredFigure[]> {
-  const { figures } = JSON.parse(await readFile(stored, 'utf8')) as Results // written by `--store`
+  const text = await readFile(stored, 'utf8').catch(() => undefined)
+  // Nothing is stored yet.
+  if (text === undefined) return []
+  const { figures } = JSON.parse(text) as Results // written by `--store`
   return figures
 }
 

@@ -1,6 +1,6 @@
 /**
  * Writes what of the documents comes from the code: docs/LOGS.md from the catalogue of log events, docs/METRICS.md from
- * that of metrics, the table of the doctor's codes in docs/OPERATIONS.md, and in docs/PERFORMANCE.md the figures that
+ * that of metrics, the table of the doctor's codes in docs/OPERATIONS.md, and in docs/PERFORMANCE.md and README.md the figures that
  * `npm run bench -- --store` has stored. With `--check` it writes nothing and exits 1 if a document is out of date.
  */
 import { readFile, writeFile } from 'node:fs/promises'
@@ -12,6 +12,7 @@ import { subjects } from '../src/telemetry/events.ts'
 import { metricsPage, renderMetrics } from './metrics-page.ts'
 
 export const logsPage = fileURLToPath(new URL('../docs/LOGS.md', import.meta.url))
+const readme = fileURLToPath(new URL('../README.md', import.meta.url))
 const performancePage = fileURLToPath(new URL('../docs/PERFORMANCE.md', import.meta.url))
 export const operationsPage = fileURLToPath(new URL('../docs/OPERATIONS.md', import.meta.url))
 
@@ -136,11 +137,27 @@ export function renderOperations(page: string): string {
   return renew(page, 'src/cli/doctor/codes.ts', doctorSection())
 }
 
-async function renderPerformance(page: string): Promise<string> {
+/** Of the figures, what a reader wants to know first. */
+const headlines = [
+  'catch-up-1000',
+  'catch-up-250',
+  'latency p50',
+  'latency-notify p50',
+  'fleet-10000 memory',
+  'fleet-10000 busy daemon',
+  'backlog-million memory',
+]
+
+async function renderFigures(page: string, isShown: (row: string) => boolean): Promise<string> {
   const stored = await readFile(new URL('../bench/results/stored.json', import.meta.url), 'utf8')
   // Written by the benchmarks.
-  return renew(page, 'bench/results/stored.json', toMarkdown(JSON.parse(stored) as Results))
+  const { figures, machine } = JSON.parse(stored) as Results
+  const shown = figures.filter(({ row }) => isShown(row))
+  return renew(page, 'bench/results/stored.json', toMarkdown({ figures: shown, machine }))
 }
+
+const renderPerformance = (page: string) => renderFigures(page, () => true)
+const renderReadme = (page: string) => renderFigures(page, (row) => headlines.includes(row))
 
 if (import.meta.main) {
   const check = process.argv.includes('--check')
@@ -148,6 +165,7 @@ if (import.meta.main) {
     { name: 'docs/LOGS.md', path: logsPage, render: renderLogs },
     { name: 'docs/METRICS.md', path: metricsPage, render: renderMetrics },
     { name: 'docs/OPERATIONS.md', path: operationsPage, render: renderOperations },
+    { name: 'README.md', path: readme, render: renderReadme },
     { name: 'docs/PERFORMANCE.md', path: performancePage, render: renderPerformance },
   ]
   for (const { name, path, render } of pages) {
