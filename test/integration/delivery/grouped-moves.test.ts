@@ -72,6 +72,30 @@ test('a hundred moves of one moment are a few statements', async () => {
   expect(delivered.map(({ events }) => events)).toEqual(ids)
 })
 
+test('a group waits for the disk when one of it has to, and else does not', async () => {
+  await sql.unsafe(`
+    CREATE TABLE public.commits (destination_id bigint, waits text);
+    CREATE FUNCTION public.note_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      INSERT INTO public.commits VALUES (NEW.destination_id, current_setting('synchronous_commit'));
+      RETURN NEW;
+    END $$;
+    CREATE TRIGGER note_commit BEFORE UPDATE ON spillway.cursors FOR EACH ROW EXECUTE FUNCTION public.note_commit()`)
+  const { move } = await grouped()
+  const [first = 0, second = 0, third = 0, fourth = 0] = ids
+  await Promise.all([move(first), move(second)])
+  await Promise.all([move(third, { durable: true }), move(fourth)])
+  await sql.unsafe('DROP TRIGGER note_commit ON spillway.cursors')
+  const commits = await sql<{ id: number; waits: string }[]>`
+    SELECT destination_id::int AS id, waits FROM public.commits ORDER BY id`
+  expect(commits).toEqual([
+    { id: first, waits: 'off' },
+    { id: second, waits: 'off' },
+    { id: third, waits: 'on' },
+    { id: fourth, waits: 'on' },
+  ])
+})
+
 describe('a move in a group', () => {
   const moves: readonly Partial<CursorMove>[] = [
     { accepted: 0, frozen: ['12', '15'], to: '0', durable: true },
