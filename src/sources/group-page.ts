@@ -59,7 +59,7 @@ export class GroupPage {
 
   constructor(deps: GroupPageDeps) {
     this.#deps = deps
-    this.#outer = deps.columns.outer('p.fits')
+    this.#outer = deps.columns.outer('p.fits', 'p.number > 1')
   }
 
   /** What to ask for a page; undefined where it has to be read alone. */
@@ -127,9 +127,10 @@ export class GroupPage {
   /** False when there is no row, or more than are few. */
   #take(one: Found, values: RowValues): boolean {
     const { columns } = this.#deps
-    one.oldest = columns.oldestOf(values)
-    if (columns.bytesOf(values) === undefined) return false
-    one.fits = values[columns.width] === 't'
+    if (one.last === undefined) one.oldest = columns.oldestOf(values)
+    const fits = values[columns.width]
+    if (fits === null) return false
+    one.fits = fits === 't'
     if (!one.fits) return false
     const row = columns.read(values, one.last)
     one.last = row.position

@@ -44,17 +44,18 @@ export class PageColumns {
 
   /**
    * What comes of the rows `p`, which have `inner` and their `size`; of one for which `fits` does not hold only what
-   * tells which event it is.
+   * tells which event it is. What nearly all rows would say alike is NULL, because every value is a string to make
+   * here; `later`: whether a row is not the first.
    */
-  outer(fits: string): string {
+  outer(fits: string, later: string): string {
     return [
       ...this.#shape.selected.map((_, index) =>
         this.#shape.identifies(index) ? `p.c${index}` : `CASE WHEN ${fits} THEN p.c${index} END`,
       ),
-      'p.size',
+      `CASE WHEN p.size > ${largestRowBytes} THEN p.size END AS oversize`,
       'p.position',
-      `${this.#source.ordered ? `(${this.firstRow})` : 'NULL'} AS oldest`,
-      `${this.#unchanged} AS unchanged`,
+      `${this.#source.ordered ? `CASE WHEN ${later} THEN NULL ELSE (${this.firstRow}) END` : 'NULL'} AS oldest`,
+      `CASE WHEN ${this.#unchanged} THEN NULL ELSE 'f' END AS unchanged`,
     ].join(', ')
   }
 
@@ -63,28 +64,22 @@ export class PageColumns {
     return this.#shape.selected.length + 4
   }
 
-  /** By the database's count; undefined where there is no row. */
-  bytesOf(values: RowValues): number | undefined {
-    const bytes = values[this.#shape.selected.length]
-    return bytes === null || bytes === undefined ? undefined : Number(bytes)
-  }
-
-  /** Of the table's first row, in the statement's snapshot. */
+  /** Of the table's first row, in the statement's snapshot; `values`: of the first row that came, or of no row. */
   oldestOf(values: RowValues): Oldest {
     return this.#source.ordered ? (values[this.#shape.selected.length + 2] ?? null) : undefined
   }
 
   /** The table's columns are what they were when it was looked up; if not, it is not known what the values are. */
   areKnown(values: RowValues): boolean {
-    return values[this.#shape.selected.length + 3] === 't'
+    return values[this.#shape.selected.length + 3] === null
   }
 
   /** `last`: the position of the row before, for whoever it is read. */
   read(values: RowValues, last: Position | undefined): ReadRow {
     const position = values[this.#shape.selected.length + 1] ?? this.#shape.idOf(values)
     const event = this.#shape.toEvent(values)
-    const bytes = this.bytesOf(values) ?? 0
-    const row = bytes > largestRowBytes ? { position, event, oversizeBytes: bytes } : { position, event }
+    const oversize = values[this.#shape.selected.length]
+    const row = oversize ? { position, event, oversizeBytes: Number(oversize) } : { position, event }
     return position === last ? { ...row, isDuplicate: true } : row
   }
 

@@ -52,7 +52,7 @@ export class Reader {
     this.#columns = new PageColumns(source, this.#selection)
     const { size, sorted } = this.#columns
     this.#sized = `s.*, ${size} AS size, coalesce(sum(${size}) OVER (ORDER BY ${sorted} GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS earlier`
-    this.#outer = `${this.#columns.outer(`p.size <= ${largestRowBytes}`)}, p.earlier`
+    this.#outer = this.#columns.outer(`p.size <= ${largestRowBytes}`, 'p.earlier > 0')
     this.#together = new GroupPage({
       sql,
       source,
@@ -125,12 +125,12 @@ export class Reader {
     const byteLimit = parameters.push(String(limit.bytes))
     const rows: (Row | ReadRow)[] = []
     let last: Position | undefined
-    let running = 0
+    let isFilled = false
     let oldest: Oldest
     const columns = this.#columns
     let changed = false
     await this.#sql.each(
-      `SELECT ${this.#outer} FROM (
+      `SELECT ${this.#outer}, CASE WHEN p.earlier + p.size >= $${byteLimit}::bigint THEN 't' END AS fills FROM (
          SELECT ${this.#sized} FROM (
            SELECT ${columns.inner} FROM ${this.#source.relation} t
            WHERE ${where} ORDER BY ${this.#selection.order.keys.join(', ')} FETCH FIRST ($${rowLimit}::bigint) ROWS WITH TIES
@@ -143,14 +143,14 @@ export class Reader {
         if (changed) return
         const row = columns.read(values, last)
         last = row.position
-        running = Number(values[columns.width] ?? 0) + (columns.bytesOf(values) ?? 0)
-        oldest = columns.oldestOf(values)
+        isFilled = values[columns.width] === 't'
+        if (rows.length === 0) oldest = columns.oldestOf(values)
         rows.push(make ? make(row) : row)
       },
     )
     if (changed) throw columns.changed
     if (rows.length === 0) oldest = await this.oldest()
-    return { rows, last, full: rows.length >= limit.rows || running >= limit.bytes, oldest }
+    return { rows, last, full: rows.length >= limit.rows || isFilled, oldest }
   }
 
   /** How many events a range holds, exactly. */

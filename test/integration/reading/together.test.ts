@@ -5,7 +5,7 @@ import { Lanes } from '../../../src/delivery/lanes.ts'
 import { Stream } from '../../../src/delivery/stream.ts'
 import type { PageReader } from '../../../src/delivery/stream-source.ts'
 import { resolveSource } from '../../../src/sources/catalog.ts'
-import { Reader, type ReadRow } from '../../../src/sources/reader.ts'
+import { type Page, Reader, type ReadRow } from '../../../src/sources/reader.ts'
 import type { Range, Scope } from '../../../src/sources/selection.ts'
 import type { SourceDefinition } from '../../../src/sources/source.ts'
 import { createTestDatabase } from '../../support/postgres.ts'
@@ -36,6 +36,15 @@ function aloneReader(definition: SourceDefinition): PageReader {
     readPage: async (scope, range, limit, make) =>
       (await readerOf(pool, definition)).readPage(scope, range, limit, make),
   }
+}
+
+/** Which of the rows that share a place comes first is the plan's to choose: their events stand by their text here. */
+function tiesSorted({ rows, ...page }: Page) {
+  const events = rows.map(({ position, event }) => ({ position, event }))
+  const byText = events.toSorted((a, b) =>
+    a.position === b.position ? (a.event.dataJson < b.event.dataJson ? -1 : 1) : 0,
+  )
+  return { ...page, events: byText, marks: rows.map(({ event, ...marks }) => marks) }
 }
 
 const orgsOf = (count: number) => Array.from({ length: count }, (_, index) => `org ${index}`)
@@ -139,7 +148,8 @@ describe.each(forms)('$name', ({ columns, definition: changes, orgs, key }) => {
       )
       for (const [index, { scope, range }] of asked.entries()) {
         const expected = await alone.readPage(scope, range, limits[index] ?? limit, asItIs)
-        expect(together[index], `seed ${seed}, round ${round}`).toEqual(expected)
+        const page = together[index]
+        expect(page && tiesSorted(page), `seed ${seed}, round ${round}`).toEqual(tiesSorted(expected))
         pages += 1
       }
     }
