@@ -26,8 +26,8 @@ export function frame(batch: EncodedBatch, framing: Framing): Uint8Array {
   for (const [index, event] of batch.events.entries()) {
     if (index > 0) at += body.write(separator, at)
     // Cut short, or with memory behind it that nobody wrote to, it must not leave.
-    if (body.write(event.body, at) !== event.bytes)
-      throw new RangeError(`${event.id} is not as long as it says`)
+    if (event.body.length !== event.bytes) throw new RangeError(`${event.id} is not as long as it says`)
+    body.set(event.body, at)
     at += event.bytes
   }
   body.write(suffix, at)

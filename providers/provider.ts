@@ -49,9 +49,9 @@ export interface Framing {
 export interface EncodedEvent {
   /** The event's id, `<log type>:<row id>`. */
   readonly id: string
-  /** What `Provider.encode` made of it. */
-  readonly body: string
-  /** UTF-8 bytes of `body`. */
+  /** What `Provider.encode` made of it, in UTF-8. */
+  readonly body: Uint8Array
+  /** Of `body`. */
   readonly bytes: number
 }
 

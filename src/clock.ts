@@ -35,6 +35,19 @@ export async function within(ms: number, work: Promise<unknown>): Promise<void> 
   done.abort()
 }
 
+/** As `work` ends, or rejects with the signal's reason as soon as that aborts. `work` goes on. */
+export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted()
+  const aborted = Promise.withResolvers<never>()
+  const onAbort = () => aborted.reject(signal.reason)
+  signal.addEventListener('abort', onAbort)
+  try {
+    return await Promise.race([work, aborted.promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
 /**
  * A bell for a loop that waits: `ring` ends the wait, also when it comes just before it. Thousands wait at a time, so a
  * wait is a promise and nothing more.

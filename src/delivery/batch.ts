@@ -5,25 +5,7 @@
 import { createHash } from 'node:crypto'
 import type { EncodedBatch, EncodedEvent, Framing, Limits, ReasonCode } from '../../providers/provider.ts'
 import { comparePositions, type Position } from '../sources/position.ts'
-
-/** What was read: an event that was encoded and waits to be sent, or a gap that deleted rows have left. */
-export type Item = EventItem | Gap
-
-export interface EventItem {
-  readonly kind: 'event'
-  readonly position: Position
-  readonly event: EncodedEvent
-  readonly timestampMs: number
-  /** An earlier item has the same position and event id. */
-  readonly isDuplicate?: true
-}
-
-/** Rows after `from` up to and including `position` may have been deleted before they were sent. */
-export interface Gap {
-  readonly kind: 'gap'
-  readonly from: Position
-  readonly position: Position
-}
+import type { Item } from './item.ts'
 
 /** Positions after `from` up to and including `to` that are not delivered. */
 export interface SkippedRange {

@@ -1,6 +1,6 @@
 /**
- * Sends what a stream has, round after round: freeze, send, settle. A round is up to `freezeAhead` batches that one write
- * to the disk froze; each settlement is written together with what is frozen next.
+ * Sends what a stream has: freeze, send, settle. What comes next is read and frozen, and what was accepted is written
+ * down, beside the requests (supply.ts).
  *
  * Keeps: I1 and I5 (a cursor moves only together with the records of what was not delivered), I4 (ends are frozen
  * before the first attempt, those of halves too). A failure ends the drain; what is frozen stays, and the next
@@ -24,6 +24,7 @@ import type { RateLimit } from './rate-limit.ts'
 import type { Reporter } from './reporter.ts'
 import { type Settlement, settlementOf } from './settlement.ts'
 import type { Stream } from './stream.ts'
+import { freezeAhead, Supply } from './supply.ts'
 
 export interface DrainDeps {
   readonly clock: Clock
@@ -44,8 +45,6 @@ export interface DrainDeps {
 const slowAfterMs = 1_000
 /** A longer pause between batches is spent without a seat. */
 const longestPauseSeatedMs = 500
-/** One write to the disk freezes up to this many batches. */
-const freezeAhead = 16
 
 type Landed = Extract<Landing, { outcome: Outcome }>
 
@@ -84,61 +83,54 @@ export class Drain {
    */
   async run(stream: Stream, seat: Seat): Promise<boolean> {
     const { writer, stopping, aborting } = this.#deps
-    const { maxCatchupBatches } = this.#destination.delivery
-    let sent = 0
-    let accepted: Settlement | undefined
-    try {
-      while (!stopping.aborted) {
-        if (sent >= maxCatchupBatches) {
-          if (this.#othersWait(stream, seat)) break
-          sent = 0
-        }
-        const ahead = Math.min(freezeAhead, maxCatchupBatches - sent)
-        const round = await stream.next(ahead, seat, aborting)
-        await writer.write(stream, accepted, round)
-        accepted = undefined
-        if (round.length === 0) break
-        sent += round.length
-        accepted = await this.#sendRound(stream, round, seat)
-        if (!accepted) return false
-      }
-      return true
-    } finally {
-      if (accepted) await writer.write(stream, accepted, [])
-    }
-  }
-
-  /**
-   * Sends frozen batches, `maxInFlight` at once, and settles them in order. The last one's settlement is
-   * returned for the write that freezes the next round; undefined when the round was not completed.
-   */
-  async #sendRound(stream: Stream, round: readonly Batch[], seat: Seat): Promise<Settlement | undefined> {
+    const { maxCatchupBatches, maxInFlight } = this.#destination.delivery
+    const supply = new Supply({ stream, seat, writer, aborting })
     const flights = new Flights({
-      round,
-      maxInFlight: this.#destination.delivery.maxInFlight,
+      maxInFlight,
       launch: (batch) => this.#launch(stream, batch, seat),
       clearance: () => this.#clearance(),
     })
-    for (const [index, batch] of round.entries()) {
-      const landing = await flights.landing(index)
-      // It shall stop; the batch stays frozen.
-      if (!landing) return undefined
-      if ('error' in landing) {
-        await flights.acceptedAfter(index)
-        throw landing.error
-      }
-      const others = round.slice(index + 1)
-      if (landing.outcome.kind !== 'accepted') {
-        const ahead = await flights.acceptedAfter(index)
+    let sent = 0
+    try {
+      while (!stopping.aborted || flights.size > 0) {
+        const othersWait = this.#othersWait(stream, seat)
+        if (sent >= maxCatchupBatches && flights.size === 0) {
+          if (othersWait) break
+          sent = 0
+        }
+        const left = Math.max(0, maxCatchupBatches - sent)
+        if (!(await supply.fill(left))) break
+        const { ready } = supply
+        const [batch] = ready
+        const landing = await flights.landing(
+          othersWait ? ready.slice(0, Math.max(left, flights.size)) : ready,
+        )
+        // It shall stop; the batch stays frozen.
+        if (!batch || !landing) break
+        if ('error' in landing) {
+          await flights.accepted()
+          throw landing.error
+        }
+        if (landing.outcome.kind === 'accepted') {
+          sent += 1
+          const settled = supply.settle(this.#accept(batch, landing))
+          if (!seat.modest) supply.refill(othersWait ? left - 1 - supply.size : freezeAhead, maxInFlight)
+          await settled
+          continue
+        }
+        const ahead = await flights.accepted()
         this.#keepAhead(ahead.map(({ batch }) => batch))
         const witnesses = new Set(ahead.filter(({ isOld }) => !isOld).map(({ batch }) => batch.id))
-        return this.#search(stream, [batch, ...others], landing, witnesses, seat)
+        const open = await supply.handOver()
+        const settlement = await this.#search(stream, open, landing, witnesses, seat)
+        if (!settlement) return false
+        sent += open.length
+        supply.resume(settlement)
       }
-      const settlement = this.#accept(batch, landing)
-      if (others.length === 0) return settlement
-      await this.#deps.writer.write(stream, settlement, others)
+      return supply.size === 0
+    } finally {
+      await supply.close()
     }
-    return undefined
   }
 
   #accept(batch: Batch, { durationMs }: Landed): Settlement {
@@ -183,7 +175,7 @@ export class Drain {
       if (settlement && settlement.accepted > 0) this.#noteAccepted(sent, settlement, landing.durationMs)
       if (failure) {
         this.#keepAhead(halving.acceptedAhead)
-        await writer.write(stream, settlement, halving.unsettled, halving.divided)
+        await writer.write(stream, listOf(settlement), halving.unsettled, halving.divided)
         await this.#fail(sent, failure)
         return undefined
       }
@@ -196,13 +188,13 @@ export class Drain {
           this.#whollyRefused ??= new Map()
           this.#whollyRefused.set(stream.logType, restored[0].to)
         }
-        await writer.write(stream, settlement, restored, halving.divided)
+        await writer.write(stream, listOf(settlement), restored, halving.divided)
         await this.#fail(sent, { kind: 'rejected', reason: wrong })
         return undefined
       }
       sent = halving.next
       if (!sent) return settlement
-      await writer.write(stream, settlement, halving.unsettled, halving.divided)
+      await writer.write(stream, listOf(settlement), halving.unsettled, halving.divided)
       // The pause between batches is none between the pieces of one; the destination's rate holds for them too.
       if (rate.waitMs > longestPauseSeatedMs) seat.stepAside()
       await sleep(rate.waitMs, stopping)
@@ -269,4 +261,8 @@ export class Drain {
       this.#begun.splice(this.#begun.indexOf(begun), 1)
     }
   }
+}
+
+function listOf<T>(value: T | undefined): T[] {
+  return value === undefined ? [] : [value]
 }

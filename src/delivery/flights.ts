@@ -1,6 +1,6 @@
 /**
- * The batches of a round on their way, a few at once, their answers taken in order. With one at a time a
- * batch leaves when the one before it has landed.
+ * Batches on their way, a few at once, their answers taken in order. With one at a time a batch leaves when the one
+ * before it has landed.
  */
 import type { Outcome } from '../../providers/provider.ts'
 import type { Batch } from './batch.ts'
@@ -16,7 +16,6 @@ export type Landing =
   | { readonly error: unknown }
 
 export interface FlightsOptions {
-  readonly round: readonly Batch[]
   readonly maxInFlight: number
   /** Never rejects. */
   launch(batch: Batch): Promise<Landing>
@@ -24,31 +23,47 @@ export interface FlightsOptions {
   clearance(): Promise<boolean>
 }
 
+interface Flight {
+  readonly batch: Batch
+  readonly landing: Promise<Landing>
+}
+
 export class Flights {
   readonly #options: FlightsOptions
-  readonly #landings: Promise<Landing>[] = []
+  #flights: Flight[] = []
 
   constructor(options: FlightsOptions) {
     this.#options = options
   }
 
-  /** What came of batch `index` of the round; undefined when it was not launched any more. */
-  async landing(index: number): Promise<Landing | undefined> {
-    const { round, maxInFlight, launch, clearance } = this.#options
-    for (const batch of round.slice(this.#landings.length, index + maxInFlight)) {
-      if (!(await clearance())) break
-      this.#landings.push(launch(batch))
-    }
-    return this.#landings[index]
+  /** So many are on their way. */
+  get size(): number {
+    return this.#flights.length
   }
 
-  /** Waits for all that are still on their way; the batches after `index` that were accepted. */
-  async acceptedAfter(index: number): Promise<{ readonly batch: Batch; readonly isOld: boolean }[]> {
-    const landings = await Promise.all(this.#landings)
-    return this.#options.round.flatMap((batch, other) => {
-      const landing = landings[other]
-      if (other <= index || batch.events.length === 0 || landing === undefined || 'error' in landing)
-        return []
+  /**
+   * Launches what there is room for, and waits for the first. `batches`: those that are on their way and what comes
+   * after them. Undefined when there is none, and none was launched any more.
+   */
+  async landing(batches: readonly Batch[]): Promise<Landing | undefined> {
+    const { maxInFlight, launch, clearance } = this.#options
+    for (const batch of batches.slice(this.#flights.length, maxInFlight)) {
+      if (!(await clearance())) break
+      this.#flights.push({ batch, landing: launch(batch) })
+    }
+    const landing = await this.#flights[0]?.landing
+    this.#flights.shift()
+    return landing
+  }
+
+  /** Waits for all that are still on their way; those that were accepted. */
+  async accepted(): Promise<{ readonly batch: Batch; readonly isOld: boolean }[]> {
+    const flights = this.#flights
+    this.#flights = []
+    const landings = await Promise.all(flights.map(({ landing }) => landing))
+    return flights.flatMap(({ batch }, index) => {
+      const landing = landings[index]
+      if (batch.events.length === 0 || landing === undefined || 'error' in landing) return []
       return landing.outcome.kind === 'accepted' ? [{ batch, isOld: landing.isOld === true }] : []
     })
   }

@@ -7,15 +7,17 @@
  * and the same rows give the same batches.
  */
 import type { AuditEvent } from '../../providers/provider.ts'
+import { unlessAborted } from '../clock.ts'
 import { isCancelled } from '../db/availability.ts'
 import { comparePositions, laterOf, type Position, placeBefore } from '../sources/position.ts'
-import type { Oldest, Page, ReadRow } from '../sources/reader.ts'
+import type { Oldest, Page } from '../sources/reader.ts'
 import type { Scope, Stamped } from '../sources/selection.ts'
-import { type Batch, type CutRules, cutBatch, type Item } from './batch.ts'
+import { type Batch, type CutRules, cutBatch } from './batch.ts'
 import { BatchSize } from './batch-size.ts'
 import type { Cursor, Divided } from './cursor.ts'
 import { Deletions } from './deletions.ts'
 import type { IdleMove } from './fleet-store.ts'
+import { heldBytes, type Item, itemOf } from './item.ts'
 import type { Seat } from './lanes.ts'
 import type { Progress } from './progress.ts'
 import type { SourceView, StreamSource } from './stream-source.ts'
@@ -244,16 +246,16 @@ export class Stream<Source extends StreamSource = SourceView> {
     this.#awake = true
   }
 
-  /** The end of a turn: keeps nothing in memory. What was read and not handed out is read again. */
+  /** The end of a turn: keeps nothing in memory. What was read and not handed out is read again, and what was not read is read. */
   rest(): void {
-    if (this.#next < this.#items.length || this.#ahead !== undefined) this.rewind()
+    if (this.#next < this.#items.length || !this.#exhausted) this.rewind()
     else this.#caughtUp()
     this.#readsAhead = false
   }
 
   #caughtUp(): void {
-    this.#dropHandedOut()
-    if (!this.#exhausted) return
+    this.#items = []
+    this.#next = 0
     this.#isResting = true
     if (this.#frozen.length > 0) return
     this.#emptyTo = this.#readTo
@@ -262,9 +264,9 @@ export class Stream<Source extends StreamSource = SourceView> {
 
   /**
    * The next batches, at most `count`: the first as soon as there is one, more only if they need no waiting.
-   * Empty when everything up to the horizon has been handed out.
+   * Empty when everything up to the horizon has been handed out. `ahead`: only of what has been read or is being read.
    */
-  async next(count: number, seat: Seat, signal: AbortSignal): Promise<Batch[]> {
+  async next(count: number, seat: Seat, signal: AbortSignal, ahead = false): Promise<Batch[]> {
     const batches: Batch[] = []
     const { now } = this.#options
     while (batches.length < count) {
@@ -273,7 +275,7 @@ export class Stream<Source extends StreamSource = SourceView> {
       const cut = cutBatch(this.#items, this.#next, this.#handedOutTo, bound, rules, now())
       const allRead = bound === undefined ? this.#exhausted : comparePositions(this.#readTo, bound) >= 0
       if (!cut.complete && !allRead) {
-        if (batches.length > 0 || (this.#exhausted && !this.#awake)) break
+        if (batches.length > 0 || (this.#exhausted && !this.#awake) || (ahead && !this.#ahead)) break
         await this.#readPage(seat, signal)
         continue
       }
@@ -295,10 +297,14 @@ export class Stream<Source extends StreamSource = SourceView> {
   }
 
   async #readPage(seat: Seat, signal: AbortSignal): Promise<void> {
-    this.#dropHandedOut()
-    seat.hold(this.#heldBytes())
-    if (!this.#ahead) await seat.reserve(this.#pageBytes, signal)
-    const reading = await (this.#ahead ?? this.#startReading(seat))
+    this.#dropSettled()
+    if (!this.#ahead) {
+      seat.hold(this.#heldBytes())
+      await seat.reserve(this.#pageBytes, signal)
+    }
+    // Who is called off leaves it to the next one.
+    this.#ahead ??= this.#startReading(seat)
+    const reading = this.#ahead && (await unlessAborted(this.#ahead, signal))
     this.#ahead = undefined
     if (reading) this.#take(reading)
     else this.#exhausted = true
@@ -325,11 +331,11 @@ export class Stream<Source extends StreamSource = SourceView> {
     const maxRows = seat.modest ? Math.min(this.#mostRows, this.#options.rules.batchSize) : this.#mostRows
     const rows = Math.max(1, Math.min(maxRows, Math.ceil(this.#pageBytes / this.#rowBytes)))
     const range = { after: this.#readTo, upTo: horizon }
+    const { encode, now, progress } = this.#options
     const read = () =>
       reader.readPage(this.scopeAfter(range.after), range, { rows, bytes: this.#pageBytes }, (row) =>
-        this.#toItem(row),
+        itemOf(row, encode, now()),
       )
-    const { progress } = this.#options
     return (progress ? progress.track('page', read, isCancelled) : read()).then(
       (page) => ({ page, upTo: horizon }),
       (error) => {
@@ -369,29 +375,17 @@ export class Stream<Source extends StreamSource = SourceView> {
     return this.#items.find(({ position }) => comparePositions(position, this.#position) > 0)?.position
   }
 
-  #dropHandedOut(): void {
-    this.#items.splice(0, this.#next)
-    this.#next = 0
+  /** What was handed out and is not settled yet still takes its room. */
+  #dropSettled(): void {
+    const settled = this.#items.findIndex(
+      ({ position }, index) => index >= this.#next || comparePositions(position, this.#position) > 0,
+    )
+    const count = settled < 0 ? this.#next : settled
+    this.#items.splice(0, count)
+    this.#next -= count
   }
 
   #heldBytes(): number {
     return this.#items.reduce((sum, item) => sum + heldBytes(item), 0)
   }
-
-  #toItem({ position, event, oversizeBytes, isDuplicate }: ReadRow): Item {
-    const body = oversizeBytes === undefined ? this.#options.encode(event, this.#options.now()) : ''
-    const bytes = oversizeBytes ?? Buffer.byteLength(body)
-    return {
-      kind: 'event',
-      position,
-      event: { id: event.id, body, bytes },
-      timestampMs: event.timestampMs,
-      ...(isDuplicate ? { isDuplicate } : {}),
-    }
-  }
-}
-
-/** A row that was too large to be fetched takes no room. */
-function heldBytes(item: Item): number {
-  return item.kind === 'gap' || item.event.body === '' ? 0 : item.event.bytes
 }

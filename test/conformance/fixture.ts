@@ -52,8 +52,8 @@ export function batchOf(
     id: 'batch_5f0c',
     logType: 'action',
     events: events.map((one) => {
-      const body = configured.encode(one, now)
-      return { id: one.id, body, bytes: Buffer.byteLength(body) }
+      const body = Buffer.from(configured.encode(one, now))
+      return { id: one.id, body, bytes: body.length }
     }),
     eventBatchId: (index) => `batch_5f0c_${index}`,
   }

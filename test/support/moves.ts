@@ -16,6 +16,7 @@ export function cursorMove(
     skipped: [],
     deadLetters: [],
     accepted: 0,
+    batches: changes.accepted ? 1 : 0,
     durable: false,
     ...changes,
   }

@@ -83,13 +83,13 @@ export function testEvent(
 }
 
 function testBatch(event: AuditEvent, configured: Configured): EncodedBatch {
-  const body = configured.encode(event, event.timestampMs)
+  const body = Buffer.from(configured.encode(event, event.timestampMs))
   // Like the daemon's ids, without a dot; never equal to one of them.
   const id = `batch_test_${randomUUID().replaceAll('-', '')}`
   return {
     id,
     logType: event.logType,
-    events: [{ id: event.id, body, bytes: Buffer.byteLength(body) }],
+    events: [{ id: event.id, body, bytes: body.length }],
     eventBatchId: () => id,
   }
 }

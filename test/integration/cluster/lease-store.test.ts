@@ -149,6 +149,7 @@ describe('a write of delivery', () => {
       skipped: [{ from: '0', to: position, count: 1, reason: 'too_old' }],
       deadLetters: [],
       accepted: 1,
+      batches: 1,
       durable: true,
     })
     const position = async () => (await fleet.load([id])).get(id)?.cursors.get(source.logType)?.position

@@ -55,6 +55,7 @@ async function liveMove(deadLetters: readonly DeadLetter[]): Promise<void> {
     to: '10',
     deadLetters,
     accepted: 0,
+    batches: 0,
   })
 }
 

@@ -1,7 +1,8 @@
 /** Items to cut batches of. */
 import fc from 'fast-check'
 import type { Framing, Limits } from '../../../providers/provider.ts'
-import type { Batch, CutRules, EventItem } from '../../../src/delivery/batch.ts'
+import type { Batch, CutRules } from '../../../src/delivery/batch.ts'
+import type { EventItem } from '../../../src/delivery/item.ts'
 
 export const runs = { seed: 20_261_122, numRuns: 500 }
 
@@ -19,11 +20,12 @@ export function rules(changes: Partial<CutRules> = {}): CutRules {
   }
 }
 
-export function item(position: number | string, body = `{"n":${position}}`, timestampMs = 0): EventItem {
+export function item(position: number | string, text = `{"n":${position}}`, timestampMs = 0): EventItem {
+  const body = Buffer.from(text)
   return {
     kind: 'event',
     position: String(position),
-    event: { id: `request:${position}`, body, bytes: Buffer.byteLength(body) },
+    event: { id: `request:${position}`, body, bytes: body.length },
     timestampMs,
   }
 }
@@ -35,7 +37,7 @@ export function items(count: number): EventItem[] {
 
 /** What a sender makes of a batch. */
 export function bodyOf(batch: Batch, { prefix, separator, suffix }: Framing): string {
-  return prefix + batch.events.map(({ body }) => body).join(separator) + suffix
+  return prefix + batch.events.map(({ body }) => Buffer.from(body).toString()).join(separator) + suffix
 }
 
 /** Items by rising position, some old, some large, with gaps and any characters. */

@@ -48,7 +48,12 @@ describe('an exchange', () => {
 })
 
 describe('a body', () => {
-  const events = ['{"a":1}', '{"b":2}'].map((body, index) => ({ id: `action:${index}`, body, bytes: 7 }))
+  const eventsOf = (texts: readonly string[]) =>
+    texts.map((text, index) => {
+      const body = Buffer.from(text)
+      return { id: `action:${index}`, body, bytes: body.length }
+    })
+  const events = eventsOf(['{"a":1}', '{"b":2}'])
   const batch = { id: 'b', logType: 'action', events, eventBatchId: String }
 
   it('is put together from its framing', () => {
@@ -58,12 +63,10 @@ describe('a body', () => {
 
   it('has the bytes that its events were counted by', () => {
     const texts = ['"é"', '"\u{1f600}"', '"\ud800"', '""']
-    const events = texts.map((body, index) => ({
-      id: `action:${index}`,
-      body,
-      bytes: Buffer.byteLength(body),
-    }))
-    const body = frame({ ...batch, events }, { prefix: 'ä', separator: '€', suffix: '', gzip: false })
+    const body = frame(
+      { ...batch, events: eventsOf(texts) },
+      { prefix: 'ä', separator: '€', suffix: '', gzip: false },
+    )
     expect(Buffer.from(body)).toEqual(Buffer.from(`ä${texts.join('€')}`))
   })
 

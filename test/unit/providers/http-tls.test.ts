@@ -27,7 +27,7 @@ async function send(now: string, answer: HttpFailure | { readonly status: number
   const batch = {
     id: 'b',
     logType: 'action',
-    events: [{ id: 'action:1', body: '{}', bytes: 2 }],
+    events: [{ id: 'action:1', body: Buffer.from('{}'), bytes: 2 }],
     eventBatchId: () => 'e',
   }
   return { outcome: await sender.send(batch, new AbortController().signal), requests }
