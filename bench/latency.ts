@@ -50,6 +50,9 @@ export function latency({ hints }: { readonly hints: boolean }): Benchmark {
       await using daemon = await scene.daemon()
       if (hints) await listening(scene)
       await addDestination(scene.sql, { url: receiver.url, startFrom: 'now' })
+      // Until then the daemon may not have met the destination.
+      await receiver.during(1, () => insertRow(scene.sql))
+      await delay(slotMs)
       report(`${name}: ${rows} rows in ${(rows * slotMs) / 1000} s`)
       let committed: ReadonlyMap<number, number> = new Map()
       const received = await receiver.during(rows, async () => {
