@@ -4,14 +4,14 @@
  * take all that there is, and what is lost then is mostly the processor time that delivering their rows takes.
  */
 import type { Benchmark, Figure, Report } from './benchmark.ts'
-import { addDestination } from './stage/destination.ts'
+import { addDestination, settled } from './stage/destination.ts'
 import type { Scene } from './stage/scene.ts'
 import { writeFlatOut } from './stage/writers.ts'
 import { median } from './statistics.ts'
 
 const name = 'source-writes'
 const warmUpSeconds = 1.5
-const seconds = 2
+const seconds = 3
 
 interface Load {
   readonly row: string
@@ -31,14 +31,19 @@ export const sourceWrites: Benchmark = {
   async run(stage, report) {
     const { url } = await stage.receiver()
     await using scene = await stage.scene({ rows: 1_000, orgs: 1 })
-    await addDestination(scene.sql, { url, startFrom: 'now' })
+    const id = await addDestination(scene.sql, { url, startFrom: 'now' })
     const figures: Figure[] = []
-    for (const load of loads) figures.push(await compare(scene, load, report))
+    for (const load of loads) figures.push(await compare(scene, id, load, report))
     return figures
   },
 }
 
-async function compare(scene: Scene, { row, clients, pairs, goal }: Load, report: Report): Promise<Figure> {
+async function compare(
+  scene: Scene,
+  destination: number,
+  { row, clients, pairs, goal }: Load,
+  report: Report,
+): Promise<Figure> {
   const rate = async () => {
     await writeFlatOut(scene.databaseUrl, clients, warmUpSeconds)
     return writeFlatOut(scene.databaseUrl, clients, seconds)
@@ -47,7 +52,7 @@ async function compare(scene: Scene, { row, clients, pairs, goal }: Load, report
   for (let pair = 1; pair <= pairs; pair++) {
     await scene.quiesce()
     const without = await rate()
-    const followed = await whileFollowed(scene, rate)
+    const followed = await whileFollowed(scene, destination, rate)
     rates.push({ without, followed })
     report(`${row} pair ${pair} of ${pairs}: ${Math.round(followed)} against ${Math.round(without)} rows/s`)
   }
@@ -65,9 +70,15 @@ async function compare(scene: Scene, { row, clients, pairs, goal }: Load, report
   }
 }
 
-async function whileFollowed(scene: Scene, rate: () => Promise<number>): Promise<number> {
+async function whileFollowed(
+  scene: Scene,
+  destination: number,
+  rate: () => Promise<number>,
+): Promise<number> {
   await scene.quiesce()
   await using daemon = await scene.daemon()
+  // What was written without it is no part of following.
+  await settled(scene.sql, [destination])
   const measured = await rate()
   await daemon.stop()
   return measured
