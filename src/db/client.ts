@@ -14,6 +14,11 @@ export type TextValues = readonly (string | null)[]
 export interface StatementOptions {
   /** Parsed once per connection, where the connection allows it: for statements that are repeated. */
   readonly prepare?: boolean
+  /**
+   * Prepared, and planned once per connection too. Only for statements that read nothing but the catalogue and have no
+   * parameters: of tables with partitions a plan must not be kept, see `sourceSettings`.
+   */
+  readonly keepPlan?: boolean
 }
 
 /** Statements on the audit tables. Every value arrives as PostgreSQL's text, every parameter leaves as text. */
@@ -140,9 +145,10 @@ export function connectSource(url: string, options: PoolOptions, onStray: () => 
     query: <Row extends object>(
       statement: string,
       parameters: TextValues = [],
-      { prepare = false }: StatementOptions = {},
+      { prepare = false, keepPlan = false }: StatementOptions = {},
     ) => {
-      const query = sql.unsafe<Row[]>(statement, [...parameters], { prepare })
+      const how = keepPlan ? { prepare: true, simple: false } : { prepare }
+      const query = sql.unsafe<Row[]>(statement, [...parameters], how)
       options.watch?.follow(query)
       return query
     },

@@ -5,6 +5,7 @@
  * statement as literals.
  */
 import postgres from 'postgres'
+import { quoteText } from '../events/columns.ts'
 import {
   keepAliveSeconds,
   type PoolOptions,
@@ -70,14 +71,7 @@ export function withLiterals(statement: string, parameters: TextValues): string 
       if (number === undefined) return found
       const value = parameters[Number(number) - 1]
       if (value === undefined) throw new Error(`the statement has no parameter ${found}`)
-      return literal(value)
+      return value === null ? 'NULL' : quoteText(value)
     },
   )
-}
-
-/** As libpq's PQescapeLiteral: right whatever standard_conforming_strings is. */
-function literal(value: string | null): string {
-  if (value === null) return 'NULL'
-  const quoted = `'${value.replaceAll("'", "''")}'`
-  return value.includes('\\') ? ` E${quoted.replaceAll('\\', '\\\\')}` : quoted
 }

@@ -22,6 +22,12 @@ export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
 }
 
+/** As libpq's PQescapeLiteral: right whatever standard_conforming_strings is. */
+export function quoteText(text: string): string {
+  const quoted = `'${text.replaceAll("'", "''")}'`
+  return text.includes('\\') ? ` E${quoted.replaceAll('\\', '\\\\')}` : quoted
+}
+
 /** What to select for a column, so that `jsonOf` finds the text it expects and `sizeExpression` can measure it. */
 export function selectExpression(column: Column, alias: string): string {
   const reference = `${alias}.${quoteIdentifier(column.name)}`

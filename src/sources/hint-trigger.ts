@@ -9,7 +9,7 @@
  * `spillway.notify = off`; before the second the function falls silent.
  */
 import { createHash } from 'node:crypto'
-import { quoteIdentifier } from '../events/columns.ts'
+import { quoteIdentifier, quoteText } from '../events/columns.ts'
 
 /** What the triggers notify and the daemon listens to; the payload is the log type. */
 export const hintChannel = 'spillway_rows'
@@ -38,7 +38,7 @@ export function createFunction(name: string, logType: string): string[] {
 LANGUAGE plpgsql SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $spillway$
 BEGIN
   IF current_setting('spillway.notify', true) IS DISTINCT FROM 'off' AND pg_notification_queue_usage() < 0.5 THEN
-    PERFORM pg_notify('${hintChannel}', ${quoteLiteral(logType)});
+    PERFORM pg_notify('${hintChannel}', ${quoteText(logType)});
   END IF;
   RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
@@ -59,11 +59,6 @@ export function dropTrigger(relation: string, logType: string): string {
 
 /** An expression: whether the table tells of its rows. `relation` is an expression of its OID. */
 export function hasHint(relation: string, logType: string): string {
-  return `EXISTS (SELECT FROM pg_trigger WHERE tgrelid = ${relation} AND tgname = ${quoteLiteral(hintName(logType))}
+  return `EXISTS (SELECT FROM pg_trigger WHERE tgrelid = ${relation} AND tgname = ${quoteText(hintName(logType))}
     AND tgenabled IN ('O', 'A'))`
-}
-
-/** Log types have no quotes in them; whoever changes that finds them doubled. */
-function quoteLiteral(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`
 }

@@ -1,9 +1,11 @@
 /**
- * The one statement behind each look at a source. Its snapshot decides what is visible; locks are read while it
- * runs, after the snapshot was taken, which is what the fence of horizon.ts stands on.
+ * The two statements behind each look at a source. The snapshot of the first decides what is visible; locks are read
+ * while it runs, after the snapshot was taken, which is what the fence of horizon.ts stands on. The second one reads the
+ * catalogue, where planning takes longer than reading: its plan is kept. It comes after the first, so that what that
+ * saw is used only if the source was still what it had been.
  */
 import type { SourceSql } from '../db/client.ts'
-import { quoteIdentifier } from '../events/columns.ts'
+import { quoteIdentifier, quoteText } from '../events/columns.ts'
 import { sourceFingerprint } from './catalog.ts'
 import { hasHint } from './hint-trigger.ts'
 import type { Holder } from './horizon.ts'
@@ -41,12 +43,11 @@ export interface TransactionsLook extends Look {
 
 export type Observation = IdsLook | TransactionsLook
 
-export type Observe<Seen extends Observation> = () => Promise<Seen>
+export type Observe<Seen> = () => Promise<Seen>
 
 export function observeIds(sql: SourceSql, source: Source): Observe<IdsLook> {
-  const { relation, idColumn } = source.definition
-  const { readableSequence } = source
-  const id = `t.${quoteIdentifier(idColumn)}`
+  const { readableSequence, definition } = source
+  const id = `t.${quoteIdentifier(definition.idColumn)}`
   const statement = `
     SELECT (SELECT max(${id})::text FROM ${source.relation} t) AS highest,
            ${source.ordered ? `(SELECT min(${id})::text FROM ${source.relation} t)` : 'NULL'} AS oldest,
@@ -55,14 +56,13 @@ export function observeIds(sql: SourceSql, source: Source): Observe<IdsLook> {
             WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
               AND l.relation IN (${source.fenceRelations.join(', ')}))::text AS holders,
-           ${readableSequence === undefined ? 'NULL' : `pg_sequence_last_value(${readableSequence})`} AS drawn,
-           ${asideFromRows(source)}`
+           ${readableSequence === undefined ? 'NULL' : `pg_sequence_last_value(${readableSequence})`} AS drawn`
+  const catalogue = observeCatalogue(sql, source)
   return async () => {
-    const [row] = await sql.query<IdsRow>(statement, [relation, idColumn], { prepare: true })
+    const [row] = await sql.query<IdsRow>(statement)
     return {
       ordering: 'id',
-      fingerprint: row?.fingerprint ?? '',
-      hinted: row?.hinted === 't',
+      ...(await catalogue()),
       highest: row?.highest ?? null,
       oldest: source.ordered ? (row?.oldest ?? null) : undefined,
       // PostgreSQL built this text one statement ago.
@@ -72,18 +72,19 @@ export function observeIds(sql: SourceSql, source: Source): Observe<IdsLook> {
   }
 }
 
-/** What every look asks of the catalogue; its parameters are the relation's name and the id column's. */
-function asideFromRows(source: Source): string {
-  return `${sourceFingerprint(source, { relation: '$1::text', idColumn: '$2::name' })} AS fingerprint,
-          ${hasHint('to_regclass($1::text)', source.definition.logType)} AS hinted`
+function observeCatalogue(sql: SourceSql, source: Source): Observe<Pick<Look, 'fingerprint' | 'hinted'>> {
+  const { logType, idColumn } = source.definition
+  const relation = quoteText(source.definition.relation)
+  const names = { relation: `${relation}::text`, idColumn: `${quoteText(idColumn)}::name` }
+  const statement = `SELECT ${sourceFingerprint(source, names)} AS fingerprint,
+                            ${hasHint(`to_regclass(${relation}::text)`, logType)} AS hinted`
+  return async () => {
+    const [row] = await sql.query<{ fingerprint: string; hinted: string }>(statement, [], { keepPlan: true })
+    return { fingerprint: row?.fingerprint ?? '', hinted: row?.hinted === 't' }
+  }
 }
 
-interface AsideRow {
-  readonly fingerprint: string
-  readonly hinted: string
-}
-
-interface IdsRow extends AsideRow {
+interface IdsRow {
   readonly highest: string | null
   readonly oldest: string | null
   readonly holders: string | null
@@ -96,23 +97,21 @@ export function observeTransactions(
   source: Source,
   firstRow: string,
 ): Observe<TransactionsLook> {
-  const { relation, idColumn, xactColumn } = source.definition
-  const xact = `t.${quoteIdentifier(xactColumn ?? '')}`
+  const xact = `t.${quoteIdentifier(source.definition.xactColumn ?? '')}`
   // Without an index on the column every look would read the whole table.
   const waiting = `EXISTS (SELECT FROM ${source.relation} t WHERE ${xact} >= pg_snapshot_xmin(s.snapshot))`
   const statement = `
     SELECT pg_snapshot_xmin(s.snapshot) AS oldest_open, pg_snapshot_xmax(s.snapshot) AS next_xact,
            ${source.ordered ? waiting : 'NULL'} AS waiting,
-           ${source.ordered ? `(${firstRow})` : 'NULL'} AS oldest,
-           ${asideFromRows(source)}
+           ${source.ordered ? `(${firstRow})` : 'NULL'} AS oldest
     FROM (SELECT pg_current_snapshot() AS snapshot) s`
+  const catalogue = observeCatalogue(sql, source)
   return async () => {
-    const [row] = await sql.query<TransactionsRow>(statement, [relation, idColumn], { prepare: true })
+    const [row] = await sql.query<TransactionsRow>(statement)
     if (!row) throw new Error('a statement without FROM returned no row')
     return {
       ordering: 'xact',
-      fingerprint: row.fingerprint,
-      hinted: row.hinted === 't',
+      ...(await catalogue()),
       oldest: source.ordered ? row.oldest : undefined,
       oldestOpen: row.oldest_open,
       nextXact: row.next_xact,
@@ -121,7 +120,7 @@ export function observeTransactions(
   }
 }
 
-interface TransactionsRow extends AsideRow {
+interface TransactionsRow {
   readonly oldest_open: string
   readonly next_xact: string
   readonly waiting: string | null

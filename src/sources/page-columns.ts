@@ -1,6 +1,6 @@
 /** What statements select of a row to make an event of it, and how the values that come back are read. */
 import { SourceError } from '../errors.ts'
-import { selectExpression, sizeExpression } from '../events/columns.ts'
+import { quoteText, selectExpression, sizeExpression } from '../events/columns.ts'
 import { type RowShape, type RowValues, rowShape } from '../events/row.ts'
 import { columnsMark } from './catalog-columns.ts'
 import { largestRowBytes, type Oldest, type ReadRow } from './page.ts'
@@ -37,9 +37,7 @@ export class PageColumns {
     ].join(', ')
     this.sorted = keys.map((_, index) => `k${index}`).join(', ')
     this.firstRow = `SELECT ${selection.position} FROM ${source.relation} t ORDER BY ${keys.join(', ')} LIMIT 1`
-    // Written so that it means the same whatever standard_conforming_strings is.
-    const relation = `E'${source.relation.replace(/['\\]/g, '$&$&')}'`
-    this.#unchanged = `${columnsMark(`to_regclass(${relation})`, source.composites)} = '${source.columnsMark}'`
+    this.#unchanged = `${columnsMark(`to_regclass(${quoteText(source.relation)})`, source.composites)} = '${source.columnsMark}'`
   }
 
   /**

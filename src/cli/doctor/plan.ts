@@ -1,6 +1,6 @@
 /** What PostgreSQL would do for the statements with which the daemon reads a source. Nothing is executed. */
 import type { Sql } from '../../db/client.ts'
-import { quoteIdentifier } from '../../events/columns.ts'
+import { quoteIdentifier, quoteText } from '../../events/columns.ts'
 import { type Order, orderOf } from '../../sources/order.ts'
 import { origin } from '../../sources/position.ts'
 import type { Source } from '../../sources/source.ts'
@@ -45,7 +45,7 @@ export class PageStatements {
 
   /** One org's. As the daemon's parameter, its name is kept from the planner: the plan has to serve any org. */
   ofOrg(tenant: Tenant, org: string): string {
-    const condition = `${tenant.expression} = (SELECT ${literal(org)}::${tenant.type})`
+    const condition = `${tenant.expression} = (SELECT ${quoteText(org)}::${tenant.type})`
     return this.#page([condition], this.order.keys)
   }
 
@@ -63,17 +63,12 @@ export class PageStatements {
     const columns = this.#source.columns.map(({ name }) => `t.${quoteIdentifier(name)}`)
     const { definition, relation } = this.#source
     const upTo = definition.ordering === 'id' ? '9223372036854775807' : '18446744073709551615'
-    const range = [this.order.after(origin, literal), this.order.upTo(upTo, literal)]
+    const range = [this.order.after(origin, quoteText), this.order.upTo(upTo, quoteText)]
     return (
       `SELECT ${columns.join(', ')} FROM ${relation} t WHERE ${[...range, ...conditions].join(' AND ')} ` +
       `ORDER BY ${order.join(', ')} LIMIT ${pageRows}`
     )
   }
-}
-
-function literal(value: string): string {
-  // With standard_conforming_strings, which `explain` sees to, nothing but the quote is special.
-  return `'${value.replaceAll("'", "''")}'`
 }
 
 function indexKey(key: string): string {
