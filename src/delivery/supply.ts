@@ -2,7 +2,7 @@
  * The batches of a turn that are not settled, in their order: taken from the stream, then frozen, then sent. While some
  * are on their way more are taken and frozen, so that the endpoint waits neither for pages nor for the disk.
  *
- * The cursor is written by one write at a time, beside the requests; each carries all that is known when it begins.
+ * The cursor is written by one write at a time; each carries all that is known when it begins.
  * Keeps: I4 (only what is frozen is `ready` to be sent), I1 (what was taken and not settled is in every write).
  */
 import type { Batch } from './batch.ts'
@@ -21,8 +21,6 @@ export interface SupplyOptions {
 
 /** One write to the disk freezes up to this many batches, and so many are frozen at once. */
 export const freezeAhead = 16
-/** Batches whose settlements wait for the write before theirs: what a crash repeats beside those on their way. */
-const mostWaiting = 2
 
 export class Supply {
   readonly #options: SupplyOptions
@@ -72,16 +70,16 @@ export class Supply {
     this.#taking.catch(() => {})
   }
 
-  /** The first one has been sent. Its settlement is written beside the next request, or with what is frozen next. */
+  /**
+   * The first one has been sent. Resolves when that is stored, so that a kill repeats one batch and not two; where nothing is
+   * ready to be sent, it goes with what is frozen next.
+   */
   async settle(settlement: Settlement): Promise<void> {
     this.#batches.shift()
     this.#frozen -= 1
     this.#settlements.push(settlement)
     if (this.#batches.length === 0 && !this.#taking) return
-    const underWay = this.#write
-    // Whoever needs it to be stored gets the error.
-    this.#writeSoon().catch(() => {})
-    if (this.#settlements.length >= mostWaiting) await underWay
+    await this.#writeSoon()
   }
 
   /** Takes no more, and gives up what is not settled, all of it frozen: somebody else goes on with it. */
