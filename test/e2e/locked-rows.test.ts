@@ -4,6 +4,7 @@ import { startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled } from '../support/destinations.ts'
 import { session } from '../support/postgres.ts'
 import { createScene, type Scene } from '../support/scene.ts'
+import { until } from '../support/until.ts'
 
 const quick = { SPILLWAY_INTER_BATCH_DELAY_MS: '0', SPILLWAY_REQUEST_TIMEOUT_MS: '1000' }
 
@@ -23,10 +24,6 @@ const eventsAt = ({ receiver }: Scene, id: number) =>
       .filter(({ path }) => path === `/${id}`)
       .flatMap(({ body }) => (JSON.parse(body.toString()) as { id: string }[]).map((event) => event.id)),
   ).size
-
-async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 20))
-}
 
 const waits = async ({ sql }: Scene) =>
   (

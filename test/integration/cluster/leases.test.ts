@@ -5,6 +5,7 @@ import { LeaseStore, type Run } from '../../../src/cluster/lease-store.ts'
 import { Leases } from '../../../src/cluster/leases.ts'
 import { Availability } from '../../../src/db/availability.ts'
 import { createTestDatabase, whenDone } from '../../support/postgres.ts'
+import { until } from '../../support/until.ts'
 import { Lines } from '../reading/watching.ts'
 
 const { sql } = await createTestDatabase()
@@ -94,12 +95,6 @@ async function owners(): Promise<Map<string, number>> {
     SELECT owner::text AS owner, count(*)::int AS shards FROM spillway.leases
     WHERE expires_at > clock_timestamp() GROUP BY owner`
   return new Map(rows.map(({ owner, shards }) => [owner, shards]))
-}
-
-async function until(isSo: () => boolean | Promise<boolean>): Promise<number> {
-  const began = performance.now()
-  while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 5))
-  return performance.now() - began
 }
 
 /** What was said of leases that were lost. */
