@@ -82,7 +82,7 @@ export class Backlog {
       gone === undefined ? [] : [{ from, to: gone, count: undefined, reason: 'deleted_at_source' }]
     const skipped = [...deleted, ...ranges]
     stream.dropEnds()
-    await this.#writer.write(stream, [{ to: horizon, skipped, deadLetters: [], accepted: 0 }], [])
+    await this.#writer.write(stream, { to: horizon, skipped, deadLetters: [], accepted: 0 }, [])
     stream.rewind()
     return ranges.map((range) => ({ ...range, logType: stream.logType }))
   }

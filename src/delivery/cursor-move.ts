@@ -23,8 +23,6 @@ export interface CursorMove extends Move {
   readonly skipped: readonly SkippedRange[]
   /** Events that were accepted: with any, the destination is well. */
   readonly accepted: number
-  /** That brought them. */
-  readonly batches: number
   /** Wait for the disk. */
   readonly durable: boolean
 }

@@ -48,7 +48,6 @@ export class CursorMoves {
       divided_to: move.divided?.to,
       divided_accepted: move.divided?.accepted ?? false,
       accepted: move.accepted,
-      batches: move.batches,
     }))
     const isDurable = moves.some(({ move }) => move.durable)
     const moved = await sql<{ index: number }[]>`
@@ -57,8 +56,7 @@ export class CursorMoves {
         FROM held
         JOIN jsonb_to_recordset(${JSON.stringify(wanted)}::text::jsonb) AS m(
           index int, shard smallint, epoch bigint, destination_id bigint, log_type text, life uuid, "from" text, from_frozen text[],
-          "to" text, frozen text[], divided_to text, divided_accepted boolean, accepted bigint,
-          batches bigint)
+          "to" text, frozen text[], divided_to text, divided_accepted boolean, accepted bigint)
           ON m.shard = held.shard AND m.epoch = held.epoch
         JOIN spillway.cursors c
           ON c.destination_id = m.destination_id AND c.log_type = m.log_type AND c.position = m."from" AND c.life = m.life
@@ -74,12 +72,12 @@ export class CursorMoves {
           divided_accepted = m.divided_accepted, updated_at = now()
         FROM free m WHERE c.destination_id = m.destination_id AND c.log_type = m.log_type
           AND (m.accepted = 0 OR m.destination_id IN (SELECT destination_id FROM countable))
-        RETURNING m.index, m.destination_id, m.accepted, m.batches
+        RETURNING m.index, m.destination_id, m.accepted
       ), well AS (
         UPDATE spillway.delivery_state s SET events_delivered = events_delivered + a.events,
           batches_delivered = batches_delivered + a.batches, ${becomesWell(sql)}
         FROM (
-          SELECT destination_id, sum(accepted)::bigint AS events, sum(batches)::bigint AS batches FROM moved WHERE accepted > 0
+          SELECT destination_id, sum(accepted)::bigint AS events, count(*) AS batches FROM moved WHERE accepted > 0
           GROUP BY destination_id
         ) a WHERE s.destination_id = a.destination_id
       )

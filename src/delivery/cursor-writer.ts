@@ -8,7 +8,7 @@ import type { Divided } from './cursor.ts'
 import { retryHeld } from './lease.ts'
 import type { Progress } from './progress.ts'
 import type { Reporter } from './reporter.ts'
-import { joinSettlements, type Settlement } from './settlement.ts'
+import type { Settlement } from './settlement.ts'
 import type { DeliveryStore } from './store.ts'
 import type { Stream } from './stream.ts'
 
@@ -33,17 +33,16 @@ export class CursorWriter {
   }
 
   /**
-   * Settles what is given, in order, and freezes the ends of `unsettled`, the batches beyond it (I4). Ends that are
+   * Settles what is given and freezes the ends of `unsettled`, the batches beyond it (I4). Ends that are
    * stored beyond those stay: a batch that may have been sent keeps its bounds. `divided`: what of a
    * refused batch is among them.
    */
   async write(
     stream: Stream,
-    settlements: readonly Settlement[],
+    settlement: Settlement | undefined,
     unsettled: readonly Batch[],
     divided: Divided | null = stream.divided ?? null,
   ): Promise<void> {
-    const settlement = settlements.reduce<Settlement | undefined>(joinSettlements, undefined)
     const frozen = [...unsettled.map(({ to }) => to), ...stream.endsAhead]
     const freezes = frozen.some((end) => !stream.frozen.includes(end))
     if (!settlement && !freezes && frozen.length === stream.frozen.length) return
@@ -70,9 +69,8 @@ export class CursorWriter {
         skipped: settlement?.skipped ?? [],
         deadLetters: settlement?.deadLetters ?? [],
         accepted,
-        batches: settlements.filter(({ accepted }) => accepted > 0).length,
         // Skipping and freezing wait for the disk; settling alone may be lost with it and is then repeated.
-        durable: freezes || settlements.some(({ accepted }) => accepted === 0),
+        durable: freezes || (settlement !== undefined && settlement.accepted === 0),
       })
     const attributes = { 'spillway.destination.id': this.#destinationId, 'spillway.log_type': stream.logType }
     await this.#deps.tracing.span('spillway.write_cursor', 'client', attributes, () => this.retry(move))

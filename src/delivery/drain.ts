@@ -1,6 +1,5 @@
 /**
- * Sends what a stream has: freeze, send, settle. What comes next is read and frozen, and what was accepted is written
- * down, beside the requests (supply.ts).
+ * Sends what a stream has: freeze, send, settle. What comes next is read and frozen beside the requests (supply.ts).
  *
  * Keeps: I1 and I5 (a cursor moves only together with the records of what was not delivered), I4 (ends are frozen
  * before the first attempt, those of halves too). A failure ends the drain; what is frozen stays, and the next
@@ -175,7 +174,7 @@ export class Drain {
       if (settlement && settlement.accepted > 0) this.#noteAccepted(sent, settlement, landing.durationMs)
       if (failure) {
         this.#keepAhead(halving.acceptedAhead)
-        await writer.write(stream, listOf(settlement), halving.unsettled, halving.divided)
+        await writer.write(stream, settlement, halving.unsettled, halving.divided)
         await this.#fail(sent, failure)
         return undefined
       }
@@ -188,13 +187,13 @@ export class Drain {
           this.#whollyRefused ??= new Map()
           this.#whollyRefused.set(stream.logType, restored[0].to)
         }
-        await writer.write(stream, listOf(settlement), restored, halving.divided)
+        await writer.write(stream, settlement, restored, halving.divided)
         await this.#fail(sent, { kind: 'rejected', reason: wrong })
         return undefined
       }
       sent = halving.next
       if (!sent) return settlement
-      await writer.write(stream, listOf(settlement), halving.unsettled, halving.divided)
+      await writer.write(stream, settlement, halving.unsettled, halving.divided)
       // The pause between batches is none between the pieces of one; the destination's rate holds for them too.
       if (rate.waitMs > longestPauseSeatedMs) seat.stepAside()
       await sleep(rate.waitMs, stopping)
@@ -261,8 +260,4 @@ export class Drain {
       this.#begun.splice(this.#begun.indexOf(begun), 1)
     }
   }
-}
-
-function listOf<T>(value: T | undefined): T[] {
-  return value === undefined ? [] : [value]
 }

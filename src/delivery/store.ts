@@ -62,7 +62,7 @@ export class DeliveryStore {
     const skipped = move.skipped.reduce((sum, { count }) => sum + (count ?? 0), 0)
     const counters = this.#sql`
           events_delivered = events_delivered + ${move.accepted}::bigint,
-          batches_delivered = batches_delivered + ${move.batches}::bigint,
+          batches_delivered = batches_delivered + ${move.accepted > 0 ? 1 : 0}::bigint,
           events_skipped = events_skipped + ${skipped}::bigint,
           events_dead_lettered = events_dead_lettered + ${dead}::bigint`
     const [row] = await this.#sql<{ moved: string }[]>`

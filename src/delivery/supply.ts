@@ -31,7 +31,7 @@ export class Supply {
   /** How many the last freeze brought. */
   #brought = 0
   /** In no write yet. */
-  #settlements: Settlement[] = []
+  #settlement: Settlement | undefined
   #taking: Promise<void> | undefined
   #callOff: AbortController | undefined
   #write: Promise<void> | undefined
@@ -77,7 +77,7 @@ export class Supply {
   async settle(settlement: Settlement): Promise<void> {
     this.#batches.shift()
     this.#frozen -= 1
-    this.#settlements.push(settlement)
+    this.#settlement = settlement
     if (this.#batches.length === 0 && !this.#taking) return
     await this.#writeSoon()
   }
@@ -93,14 +93,14 @@ export class Supply {
 
   /** All has been settled, but for `settlement`, which goes with what is frozen next. */
   resume(settlement: Settlement): void {
-    this.#settlements = [settlement]
+    this.#settlement = settlement
   }
 
   /** Takes no more. All that was settled is stored then. */
   async close(): Promise<void> {
     this.#callOff?.abort()
     await this.#taking?.catch(() => {})
-    await (this.#settlements.length > 0 ? this.#writeSoon() : (this.#nextWrite ?? this.#write))
+    await (this.#settlement ? this.#writeSoon() : (this.#nextWrite ?? this.#write))
   }
 
   async #take(count: number, signal: AbortSignal, ahead: boolean): Promise<void> {
@@ -124,8 +124,8 @@ export class Supply {
     await before
     this.#write = this.#nextWrite
     this.#nextWrite = undefined
-    const settlements = this.#settlements
-    this.#settlements = []
-    await this.#options.writer.write(this.#options.stream, settlements, this.#batches)
+    const settlement = this.#settlement
+    this.#settlement = undefined
+    await this.#options.writer.write(this.#options.stream, settlement, this.#batches)
   }
 }

@@ -16,7 +16,6 @@ export function cursorMove(
     skipped: [],
     deadLetters: [],
     accepted: 0,
-    batches: changes.accepted ? 1 : 0,
     durable: false,
     ...changes,
   }

@@ -5,6 +5,7 @@ import { findReplicas, LeaseStore } from '../../../src/cluster/lease-store.ts'
 import { FleetStore } from '../../../src/delivery/fleet-store.ts'
 import { LeaseLostError } from '../../../src/errors.ts'
 import { createTestDatabase, whenDone } from '../../support/postgres.ts'
+import { until } from '../../support/until.ts'
 import { makeSource } from '../schema/rows.ts'
 
 const database = await createTestDatabase()
@@ -149,7 +150,6 @@ describe('a write of delivery', () => {
       skipped: [{ from: '0', to: position, count: 1, reason: 'too_old' }],
       deadLetters: [],
       accepted: 1,
-      batches: 1,
       durable: true,
     })
     const position = async () => (await fleet.load([id])).get(id)?.cursors.get(source.logType)?.position
@@ -245,7 +245,7 @@ describe('a write of delivery', () => {
     await locked.promise
     const moving = new FleetStore(slow).under({ ...lease, ...held }).move(to('10'))
     moving.catch(() => {})
-    await waitUntil(async () => {
+    await until(async () => {
       const [waiting] = await sql`
         SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%UPDATE spillway.cursors%'`
       return waiting !== undefined
@@ -259,7 +259,3 @@ describe('a write of delivery', () => {
     expect(await position()).toBe('10')
   })
 })
-
-async function waitUntil(isSo: () => Promise<boolean>): Promise<void> {
-  while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 10))
-}

@@ -55,7 +55,6 @@ async function liveMove(deadLetters: readonly DeadLetter[]): Promise<void> {
     to: '10',
     deadLetters,
     accepted: 0,
-    batches: 0,
   })
 }
 

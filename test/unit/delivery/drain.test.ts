@@ -51,7 +51,6 @@ async function play(game: Game, order: <T>(work: Promise<T>) => Promise<T>) {
     position: '0',
     frozen: [] as readonly string[],
     accepted: 0,
-    batches: 0,
     dead: [] as string[],
   }
   let divided: CursorMove['divided']
@@ -102,7 +101,6 @@ async function play(game: Game, order: <T>(work: Promise<T>) => Promise<T>) {
           Object.assign(stored, { position: move.to, frozen: move.frozen })
           divided = move.divided
           stored.accepted += move.accepted
-          stored.batches += move.batches
           stored.dead.push(...move.deadLetters.map(({ eventId }) => eventId))
         })
         writing -= 1
