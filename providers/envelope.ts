@@ -1,3 +1,4 @@
+import { quoteJson } from './json-text.ts'
 import type { AuditEvent } from './provider.ts'
 
 /**
@@ -6,8 +7,8 @@ import type { AuditEvent } from './provider.ts'
  */
 export function envelope(event: AuditEvent): string {
   const { id, logType, timestamp, orgId } = event
-  const head = `{"id":${JSON.stringify(id)},"event":${JSON.stringify(logType)}`
-  const tail = `,"timestamp":${JSON.stringify(timestamp)},"org_id":${JSON.stringify(orgId)},"data":${event.dataJson}}`
+  const head = `{"id":${quoteJson(id)},"event":${quoteJson(logType)},"timestamp":${quoteJson(timestamp)}`
+  const tail = `,"org_id":${orgId === null ? 'null' : quoteJson(orgId)},"data":${event.dataJson}}`
   // Asked of the whole, which is made one piece by it: asked of the row alone, a row of a megabyte would be copied twice.
   return oneLine(head + tail)
 }

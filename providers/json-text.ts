@@ -31,6 +31,13 @@ export function readMembers(json: string): Map<string, string> | undefined {
   return members
 }
 
+/** As `JSON.stringify`, in half the time where nothing has to be escaped; of surrogates it decides which are pairs. */
+export function quoteJson(text: string): string {
+  return escaped.test(text) ? JSON.stringify(text) : `"${text}"`
+}
+
+const escaped = /[^ !#-[\]-\ud7ff\ue000-\uffff]/
+
 /** The value of a JSON string's text. */
 export function readString(json: string): string {
   const value: unknown = JSON.parse(json)

@@ -95,7 +95,7 @@ export function cutBatch(
       // To a receiver it is the event that went before it. It is settled with that, also in a full batch.
       deadLetters.push({
         position: item.position,
-        eventId: item.event.id,
+        eventId: item.id,
         code: 'duplicate_id',
         message: 'Another row of the table has the same id, and was sent under it.',
       })
@@ -113,26 +113,26 @@ export function cutBatch(
       to = position
       continue
     }
-    const { event } = item
-    if (oldest !== undefined && item.timestampMs < oldest) {
+    const { timestampMs } = item
+    if (oldest !== undefined && timestampMs !== undefined && timestampMs < oldest) {
       extendSkipped(skipped, to, item.position, 'too_old_for_provider')
-    } else if (newest !== undefined && item.timestampMs > newest) {
+    } else if (newest !== undefined && timestampMs !== undefined && timestampMs > newest) {
       extendSkipped(skipped, to, item.position, 'too_far_ahead_for_provider')
-    } else if (event.bytes > limits.maxEventBytes || emptyBytes + event.bytes > limits.maxBytes) {
+    } else if (item.bytes > limits.maxEventBytes || emptyBytes + item.bytes > limits.maxBytes) {
       deadLetters.push({
         position: item.position,
-        eventId: event.id,
+        eventId: item.id,
         code: 'event_too_large',
-        message: `The event has ${event.bytes} bytes; the destination takes ${Math.min(limits.maxEventBytes, limits.maxBytes - emptyBytes)}.`,
+        message: `The event has ${item.bytes} bytes; the destination takes ${Math.min(limits.maxEventBytes, limits.maxBytes - emptyBytes)}.`,
       })
     } else {
-      const added = event.bytes + (events.length > 0 ? separatorBytes : 0)
+      const added = item.bytes + (events.length > 0 ? separatorBytes : 0)
       if (events.length >= maxEvents || (events.length > 0 && bytes + added > limits.maxBytes)) {
         ended = 'limit'
         break
       }
       bytes += added
-      events.push(event)
+      events.push(item)
       positions.push(item.position)
     }
     to = item.position

@@ -17,7 +17,8 @@ import { BatchSize } from './batch-size.ts'
 import type { Cursor, Divided } from './cursor.ts'
 import { Deletions } from './deletions.ts'
 import type { IdleMove } from './fleet-store.ts'
-import { heldBytes, type Item, itemOf } from './item.ts'
+import { HeldItems } from './held-items.ts'
+import { type Item, itemOf } from './item.ts'
 import type { Seat } from './lanes.ts'
 import type { Progress } from './progress.ts'
 import type { SourceView, StreamSource } from './stream-source.ts'
@@ -65,9 +66,7 @@ export class Stream<Source extends StreamSource = SourceView> {
   #divided: Divided | undefined
   /** Ends among `#frozen` that are not handed out yet. */
   #bounds: Position[]
-  #items: Item[] = []
-  /** Items before this index have been handed out as batches. */
-  #next = 0
+  readonly #held = new HeldItems()
   #handedOutTo: Position
   #readTo: Position
   #exhausted = false
@@ -235,8 +234,7 @@ export class Stream<Source extends StreamSource = SourceView> {
   rewind(): void {
     this.#deletions.left(this.#firstUnsettled)
     this.#ahead = undefined
-    this.#items = []
-    this.#next = 0
+    this.#held.clear()
     this.#bounds = [...this.#frozen]
     this.#handedOutTo = this.emptyTo
     this.#readTo = this.emptyTo
@@ -248,14 +246,13 @@ export class Stream<Source extends StreamSource = SourceView> {
 
   /** The end of a turn: keeps nothing in memory. What was read and not handed out is read again, and what was not read is read. */
   rest(): void {
-    if (this.#next < this.#items.length || !this.#exhausted) this.rewind()
+    if (!this.#held.areAllHandedOut || !this.#exhausted) this.rewind()
     else this.#caughtUp()
     this.#readsAhead = false
   }
 
   #caughtUp(): void {
-    this.#items = []
-    this.#next = 0
+    this.#held.clear()
     this.#isResting = true
     if (this.#frozen.length > 0) return
     this.#emptyTo = this.#readTo
@@ -272,7 +269,7 @@ export class Stream<Source extends StreamSource = SourceView> {
     while (batches.length < count) {
       const bound = this.#bounds[0]
       const rules = { ...this.#options.rules, batchSize: this.size.limit(bound) }
-      const cut = cutBatch(this.#items, this.#next, this.#handedOutTo, bound, rules, now())
+      const cut = cutBatch(this.#held.items, this.#held.next, this.#handedOutTo, bound, rules, now())
       const allRead = bound === undefined ? this.#exhausted : comparePositions(this.#readTo, bound) >= 0
       if (!cut.complete && !allRead) {
         if (batches.length > 0 || (this.#exhausted && !this.#awake) || (ahead && !this.#ahead)) break
@@ -291,15 +288,15 @@ export class Stream<Source extends StreamSource = SourceView> {
   }
 
   #handOut(batch: Batch, taken: number, bound: Position | undefined): void {
-    this.#next += taken
+    this.#held.handOut(taken)
     this.#handedOutTo = batch.to
     if (bound !== undefined && comparePositions(batch.to, bound) >= 0) this.#bounds.shift()
   }
 
   async #readPage(seat: Seat, signal: AbortSignal): Promise<void> {
-    this.#dropSettled()
+    this.#held.drop(this.#position)
     if (!this.#ahead) {
-      seat.hold(this.#heldBytes())
+      seat.hold(this.#held.bytes)
       await seat.reserve(this.#pageBytes, signal)
     }
     // Who is called off leaves it to the next one.
@@ -308,7 +305,7 @@ export class Stream<Source extends StreamSource = SourceView> {
     this.#ahead = undefined
     if (reading) this.#take(reading)
     else this.#exhausted = true
-    seat.hold(this.#heldBytes())
+    seat.hold(this.#held.bytes)
     const ahead = this.#readsAhead && reading?.page.full && !seat.modest
     this.#readsAhead = true
     if (ahead && (await seat.reserve(this.#pageBytes, signal))) {
@@ -331,10 +328,10 @@ export class Stream<Source extends StreamSource = SourceView> {
     const maxRows = seat.modest ? Math.min(this.#mostRows, this.#options.rules.batchSize) : this.#mostRows
     const rows = Math.max(1, Math.min(maxRows, Math.ceil(this.#pageBytes / this.#rowBytes)))
     const range = { after: this.#readTo, upTo: horizon }
-    const { encode, now, progress } = this.#options
+    const { encode, now, progress, rules } = this.#options
     const read = () =>
       reader.readPage(this.scopeAfter(range.after), range, { rows, bytes: this.#pageBytes }, (row) =>
-        itemOf(row, encode, now()),
+        itemOf(row, encode, now(), rules.limits),
       )
     return (progress ? progress.track('page', read, isCancelled) : read()).then(
       (page) => ({ page, upTo: horizon }),
@@ -349,10 +346,10 @@ export class Stream<Source extends StreamSource = SourceView> {
     const from = this.#readTo
     const gone = this.#deletions.find(from, page.oldest, upTo)
     if (gone !== undefined) {
-      this.#items.push({ kind: 'gap', from, position: gone })
+      this.#held.add([{ kind: 'gap', from, position: gone }])
       // Batches that were to end before it have nothing left to send.
       this.#bounds = this.#bounds.filter((bound) => comparePositions(bound, gone) >= 0)
-    } else if (page.oldest && this.#items.length === 0 && this.#frozen.length === 0) {
+    } else if (page.oldest && this.#held.items.length === 0 && this.#frozen.length === 0) {
       // Before the table's first row there is nothing to send, and nothing will come: it is below the horizon.
       const empty = placeBefore(page.oldest)
       if (comparePositions(empty, from) > 0 && comparePositions(empty, upTo) < 0) {
@@ -360,8 +357,7 @@ export class Stream<Source extends StreamSource = SourceView> {
         this.#handedOutTo = empty
       }
     }
-    const bytes = page.rows.reduce((sum, item) => sum + heldBytes(item), 0)
-    this.#items.push(...page.rows)
+    const bytes = this.#held.add(page.rows)
     this.#readTo = page.full ? (page.last ?? upTo) : upTo
     this.#exhausted = !page.full
     if (page.full) this.#deletions.tookPage(page.oldest)
@@ -372,20 +368,6 @@ export class Stream<Source extends StreamSource = SourceView> {
   }
 
   get #firstUnsettled(): Position | undefined {
-    return this.#items.find(({ position }) => comparePositions(position, this.#position) > 0)?.position
-  }
-
-  /** What was handed out and is not settled yet still takes its room. */
-  #dropSettled(): void {
-    const settled = this.#items.findIndex(
-      ({ position }, index) => index >= this.#next || comparePositions(position, this.#position) > 0,
-    )
-    const count = settled < 0 ? this.#next : settled
-    this.#items.splice(0, count)
-    this.#next -= count
-  }
-
-  #heldBytes(): number {
-    return this.#items.reduce((sum, item) => sum + heldBytes(item), 0)
+    return this.#held.firstAfter(this.#position)
   }
 }

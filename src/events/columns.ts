@@ -4,7 +4,7 @@
  * beyond 2^53 and `numeric` as strings, `bytea` as base64, timestamps as ISO 8601 with all their digits,
  * `json` and `jsonb` as they are. Inside arrays and composites the same holds (structure.ts).
  */
-import { readString } from '../../providers/json-text.ts'
+import { quoteJson, readString } from '../../providers/json-text.ts'
 import { type Change, type Structure, structureChange, timestampChange } from './structure.ts'
 import { isoTimestamp } from './timestamp.ts'
 
@@ -98,11 +98,11 @@ export function jsonOf(column: Column): ToJson {
       return json
     case 'timestamp with time zone':
     case 'timestamp without time zone':
-      return (text) => JSON.stringify(isoTimestamp(text))
+      return (text) => quoteJson(isoTimestamp(text))
     case 'bytea':
       return base64
     default:
-      return JSON.stringify
+      return quoteJson
   }
 }
 

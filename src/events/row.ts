@@ -29,6 +29,27 @@ export interface RowShape {
 /** For a row without a timestamp, or with one that ISO 8601 cannot say: it must be the same at every reading. */
 const noTimestamp = '1970-01-01T00:00:00Z'
 
+class RowEvent implements AuditEvent {
+  readonly id: string
+  readonly logType: string
+  readonly timestamp: string
+  readonly orgId: string | null
+  readonly dataJson: string
+
+  constructor(logType: string, rowId: string, timestamp: string, orgId: string | null, dataJson: string) {
+    this.id = `${logType}:${rowId}`
+    this.logType = logType
+    this.timestamp = timestamp
+    this.orgId = orgId
+    this.dataJson = dataJson
+  }
+
+  /** Worked out when it is asked for: few destinations do. */
+  get timestampMs(): number {
+    return Date.parse(this.timestamp) || 0
+  }
+}
+
 export function rowShape({ logType, columns, id, org, timestamp }: RowShapeOptions): RowShape {
   const selected = [...columns]
   const place = (column: Column) => {
@@ -57,14 +78,8 @@ export function rowShape({ logType, columns, id, org, timestamp }: RowShapeOptio
       }
       const at = values[timestampAt]
       const iso = (at && toInstant(at)) || noTimestamp
-      return {
-        id: `${logType}:${idOf(values)}`,
-        logType,
-        timestamp: iso,
-        timestampMs: Date.parse(iso) || 0,
-        orgId: orgAt === undefined ? null : (values[orgAt] ?? null),
-        dataJson: `${data}}`,
-      }
+      const org = orgAt === undefined ? null : (values[orgAt] ?? null)
+      return new RowEvent(logType, idOf(values), iso, org, `${data}}`)
     },
   }
 }

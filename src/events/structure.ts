@@ -3,7 +3,7 @@
  * it writes differently from `jsonOf` is put right here, at the places that the catalogue says are of such a
  * type: never by how a token looks. Everything else is copied as it stands.
  */
-import { readString, skipSpace, skipValue } from '../../providers/json-text.ts'
+import { quoteJson, readString, skipSpace, skipValue } from '../../providers/json-text.ts'
 import { isoTimestamp } from './timestamp.ts'
 
 /** What is in an array or a composite: PostgreSQL's name of a scalar type, or another one of them. */
@@ -114,5 +114,5 @@ function compositeVisit(attributes: ReadonlyMap<string, Visit>): Visit {
 
 /** `to_json` writes `2026-03-01T06:30:00+00:00`. */
 export function timestampChange(json: string): string {
-  return JSON.stringify(isoTimestamp(readString(json).replace('T', ' ').replace('+00:00', '+00')))
+  return quoteJson(isoTimestamp(readString(json).replace('T', ' ').replace('+00:00', '+00')))
 }

@@ -34,9 +34,11 @@ export function instantOf(type: string): (text: string) => string | undefined {
 
 /** A timestamp without a zone is taken as UTC, as the source's session reads it. */
 function isoInstant(text: string): string | undefined {
+  const usual = usualTimestamp(text)
+  if (usual !== undefined) return usual
   // ISO 8601 has six digits for a year; a date of PostgreSQL may have seven.
   if (!hasIsoForm(text) || text.indexOf('-') > 6) return undefined
-  const iso = isoTimestamp(text)
+  const iso = anyTimestamp(text)
   return iso.endsWith('Z') ? iso : `${iso}Z`
 }
 
@@ -123,6 +125,16 @@ function bigintRanges(epoch: string): ((reference: string) => string)[] {
  * Christ stay as PostgreSQL writes them.
  */
 export function isoTimestamp(text: string): string {
+  return usualTimestamp(text) ?? anyTimestamp(text)
+}
+
+/** Of a year of four digits, in UTC: nearly every one that there is. */
+function usualTimestamp(text: string): string | undefined {
+  const isUsual = text.charCodeAt(4) === 0x2d && text.charCodeAt(10) === 0x20 && text.endsWith('+00')
+  return isUsual ? `${text.slice(0, 10)}T${text.slice(11, -3)}Z` : undefined
+}
+
+function anyTimestamp(text: string): string {
   if (!hasIsoForm(text)) return text
   const yearDigits = text.indexOf('-')
   const iso = (yearDigits > 4 ? `+${text.padStart(text.length + 6 - yearDigits, '0')}` : text).replace(

@@ -25,7 +25,9 @@ export function item(position: number | string, text = `{"n":${position}}`, time
   return {
     kind: 'event',
     position: String(position),
-    event: { id: `request:${position}`, body, bytes: body.length },
+    id: `request:${position}`,
+    body,
+    bytes: body.length,
     timestampMs,
   }
 }

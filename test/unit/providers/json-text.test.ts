@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { readMembers } from '../../../providers/json-text.ts'
+import { quoteJson, readMembers } from '../../../providers/json-text.ts'
 import { row, runs } from './events.ts'
 
 describe('the members of a JSON text', () => {
@@ -66,5 +66,27 @@ describe('the members of a JSON text', () => {
       }),
       runs,
     )
+  })
+})
+
+describe('a text as a JSON string', () => {
+  it('is what JSON.stringify writes', () => {
+    const any = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.string({ unit: 'grapheme-ascii' }),
+      // Halves of surrogate pairs, and whole ones of two halves.
+      fc.array(fc.integer({ min: 0, max: 0xffff })).map((codes) => String.fromCharCode(...codes)),
+    )
+    fc.assert(
+      fc.property(any, (text) => {
+        expect(quoteJson(text)).toBe(JSON.stringify(text))
+      }),
+      runs,
+    )
+  })
+
+  it('is so for every single unit of UTF-16', () => {
+    const units = Array.from({ length: 0x1_0000 }, (_, code) => String.fromCharCode(code))
+    expect(units.filter((unit) => quoteJson(unit) !== JSON.stringify(unit))).toEqual([])
   })
 })
