@@ -1,7 +1,8 @@
 /**
  * Work of many that one statement does for all of them: what comes while a statement is under way waits for it and
  * goes together with the next one. Where a thousand destinations have a row each, a few statements take the place of
- * thousands, and one wait for the disk that of hundreds.
+ * thousands, and one wait for the disk that of hundreds. After one that went alone the next one sets off at once: it is
+ * a single destination that catches up, and waiting for company would cost it a turn of the event loop with every batch.
  *
  * Nobody waits long for others (I6): when a statement takes its time, the next one goes beside it.
  */
@@ -27,6 +28,8 @@ export class GroupCommit<Item> {
   #waiting: Waiting<Item>[] = []
   #underWay = 0
   #isScheduled = false
+  /** The last statement had one item. */
+  #wentAlone = false
   /** When the last one was sent; monotonic milliseconds. */
   #launchedAt = Number.NEGATIVE_INFINITY
 
@@ -39,7 +42,8 @@ export class GroupCommit<Item> {
     return new Promise((resolve) => {
       this.#waiting.push({ item, done: resolve })
       const isSlow = performance.now() - this.#launchedAt >= patienceMs
-      if (this.#underWay === 0 || isSlow) this.#schedule()
+      if (this.#underWay === 0 && this.#wentAlone) void this.#launch()
+      else if (this.#underWay === 0 || isSlow) this.#schedule()
     })
   }
 
@@ -56,6 +60,7 @@ export class GroupCommit<Item> {
   async #launch(): Promise<void> {
     if (this.#waiting.length === 0 || this.#underWay >= mostUnderWay) return
     const group = this.#waiting.splice(0, this.#options.largest)
+    this.#wentAlone = group.length === 1
     this.#underWay += 1
     this.#launchedAt = performance.now()
     const overtake = setTimeout(() => this.#schedule(), patienceMs)
@@ -68,7 +73,7 @@ export class GroupCommit<Item> {
     } finally {
       clearTimeout(overtake)
       this.#underWay -= 1
-      this.#schedule()
+      if (this.#waiting.length > 0) this.#schedule()
     }
   }
 }

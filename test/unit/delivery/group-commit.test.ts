@@ -45,6 +45,25 @@ test('whoever comes while a statement is under way goes with the next one', asyn
   expect(await Promise.all([first, others])).toEqual([true, [true, true]])
 })
 
+test('after one that went alone, the next one waits for nobody; after several, for those of its turn', async () => {
+  const { commit, items, turn, succeed } = startCommits()
+  void commit.write('a')
+  await turn()
+  await succeed(0)
+  void commit.write('b')
+  expect(items()).toEqual([['a'], ['b']])
+  const others = [commit.write('c'), commit.write('d')]
+  await succeed(1)
+  expect(items()).toEqual([['a'], ['b'], ['c', 'd']])
+  await succeed(2)
+  await Promise.all(others)
+  void commit.write('e')
+  void commit.write('f')
+  expect(items()).toHaveLength(3)
+  await turn()
+  expect(items().slice(3)).toEqual([['e', 'f']])
+})
+
 test('a statement that takes its time is overtaken, by a few at most', async () => {
   const { commit, items, succeed, statements } = startCommits()
   const done: string[] = []
