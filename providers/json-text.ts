@@ -1,9 +1,9 @@
 /**
- * Reads JSON without turning it into values. What is cut out of a row's text is passed on as it was
+ * Texts as JSON, and JSON without turning it into values. What is cut out of a row's text is passed on as it was
  * written, so a number beyond 2^53 keeps its digits, and a row nested thousands deep (which PostgreSQL
  * stores gladly) cannot overflow the stack the way a recursive walk would.
  *
- * The text must be valid JSON; anything else gives a useless answer, but always an end.
+ * What is read must be valid JSON; anything else gives a useless answer, but always an end.
  */
 
 /** The members of a JSON object or array, each as its text, arrays by index; nothing for a scalar. */
@@ -31,12 +31,13 @@ export function readMembers(json: string): Map<string, string> | undefined {
   return members
 }
 
-/** As `JSON.stringify`, in half the time where nothing has to be escaped; of surrogates it decides which are pairs. */
+/** What `JSON.stringify` makes of a text, in less time where nothing has to be escaped: nearly always. */
 export function quoteJson(text: string): string {
-  return escaped.test(text) ? JSON.stringify(text) : `"${text}"`
+  return needsCare.test(text) ? JSON.stringify(text) : `"${text}"`
 }
 
-const escaped = /[^ !#-[\]-\ud7ff\ue000-\uffff]/
+/** A quote, a backslash, a control character, or a surrogate, which may lack its other half. */
+const needsCare = /[^ !#-[\]-\ud7ff\ue000-\uffff]/
 
 /** The value of a JSON string's text. */
 export function readString(json: string): string {

@@ -7,7 +7,10 @@
  * back-off, the cursor and the accounting are the daemon's and never the sender's.
  */
 
-/** A row of an audit table as it travels. Everything in it is fixed once the row has been read. */
+/**
+ * A row of an audit table as it travels. Everything in it is fixed once the row has been read. Not to be spread: what few
+ * ask for is a getter.
+ */
 export interface AuditEvent {
   /** `<log type>:<row id>`, the same in every attempt, replay and destination. */
   readonly id: string

@@ -29,6 +29,7 @@ export interface RowShape {
 /** For a row without a timestamp, or with one that ISO 8601 cannot say: it must be the same at every reading. */
 const noTimestamp = '1970-01-01T00:00:00Z'
 
+/** A class, because an object literal with a getter is slow to make. */
 class RowEvent implements AuditEvent {
   readonly id: string
   readonly logType: string
