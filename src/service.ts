@@ -252,7 +252,7 @@ export class Service {
       availability,
       onTaken: (shards) => this.#fleet.take(shards),
       onLeave: async (shard, graceMs) => {
-        await Promise.all([this.#fleet.leave(shard, graceMs), this.#replays.leave(shard, graceMs)])
+        await this.#fleet.leave(shard, graceMs, this.#replays.leave(shard, graceMs))
       },
     })
     this.#registry = new Registry({

@@ -58,6 +58,7 @@ export class Drain {
   #whollyRefused: Map<string, Position> | undefined
   /** When the requests under way were begun. */
   readonly #begun: { readonly at: number }[] = []
+  #lastAnswerMs = 0
   #notBefore = 0
 
   constructor(destination: Destination, condition: Condition, deps: DrainDeps) {
@@ -71,9 +72,14 @@ export class Drain {
     return Math.max(this.#notBefore - this.#deps.clock.monotonic(), this.#deps.rate.waitMs)
   }
 
-  get underWayMs(): number {
+  get isSending(): boolean {
+    return this.#begun.length > 0
+  }
+
+  /** For how long the oldest request has been under way, or how long the last one took, in milliseconds. */
+  get answerMs(): number {
     const now = this.#deps.clock.monotonic()
-    return Math.max(0, ...this.#begun.map(({ at }) => now - at))
+    return Math.max(this.#lastAnswerMs, ...this.#begun.map(({ at }) => now - at))
   }
 
   /**
@@ -257,6 +263,7 @@ export class Drain {
       return { error }
     } finally {
       clearTimeout(slow)
+      this.#lastAnswerMs = clock.monotonic() - started
       this.#begun.splice(this.#begun.indexOf(begun), 1)
     }
   }

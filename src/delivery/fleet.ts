@@ -14,6 +14,7 @@ import type { Floor } from '../sources/floors.ts'
 import type { NewRows } from '../sources/reader.ts'
 import type { DestinationState, IdleMove } from './fleet-store.ts'
 import type { Forwarder } from './forwarder.ts'
+import { endInTurn } from './hand-over.ts'
 import { describe, judge } from './judge.ts'
 import type { Lease } from './lease.ts'
 import { Opening, type OpeningDeps } from './opening.ts'
@@ -51,10 +52,6 @@ const loadChunk = 1_000
 /** Up to this many, each destination looks for its rows itself when it starts. */
 const fewDestinations = 20
 const pauseAfterLossMs = 1_000
-/** A request that has taken longer already may take long: the others of its shard go on meanwhile. */
-const slowAfterMs = 250
-/** At least this long the others then have for what they have under way. */
-const shortestGraceMs = 1_000
 
 const isBusy = ({ changes }: Member) => changes > 0
 
@@ -131,17 +128,17 @@ export class Fleet {
 
   /**
    * Ends the forwarders of a shard whose lease is given up, or has ended: there is no lease for it any more.
-   * What is on its way has `graceMs` to arrive. Slow destinations are ended first, the others go on until then.
-   * Resolves when nothing is under way and everything is written down.
+   * What is on its way has `graceMs` to arrive. Those that wait for nothing go on until slow ones, and `meanwhile`, other
+   * work under that lease, have ended. Resolves when nothing is under way and everything is written down.
    */
-  async leave(shard: number, graceMs: number): Promise<void> {
+  async leave(shard: number, graceMs: number, meanwhile: Promise<unknown>): Promise<void> {
     const left = [...this.#members.values()].filter(({ row }) => row.shard === shard)
-    const deadline = performance.now() + graceMs
-    const isSlow = ({ forwarder }: Member) => (forwarder?.underWayMs ?? 0) > slowAfterMs
-    const slow = graceMs > 0 ? left.filter(isSlow) : []
-    const moves = await Promise.all(slow.map((member) => this.#end(member, graceMs)))
-    const leftMs = graceMs > 0 ? Math.max(deadline - performance.now(), shortestGraceMs) : 0
-    moves.push(...(await Promise.all(left.map((member) => this.#end(member, leftMs)))))
+    const moves = await endInTurn(left, {
+      graceMs,
+      pace: ({ forwarder }) => forwarder?.pace,
+      end: (member, withinMs) => this.#end(member, withinMs),
+      meanwhile,
+    })
     await this.#advance(moves.flat())
   }
 

@@ -20,6 +20,7 @@ import { CursorWriter } from './cursor-writer.ts'
 import type { Health } from './decide.ts'
 import { Drain } from './drain.ts'
 import type { IdleMove } from './fleet-store.ts'
+import type { Pace } from './hand-over.ts'
 import type { Lanes, Seat } from './lanes.ts'
 import type { Progress } from './progress.ts'
 import type { RateLimit } from './rate-limit.ts'
@@ -117,9 +118,9 @@ export class Forwarder {
     return this.#deps.store
   }
 
-  /** How long the oldest request has been under way, in milliseconds; 0 without any. */
-  get underWayMs(): number {
-    return this.#drain.underWayMs
+  get pace(): Pace {
+    const { isSending, answerMs } = this.#drain
+    return { failing: this.failing, isSending, answerMs }
   }
 
   get streams(): readonly Stream[] {
