@@ -117,6 +117,7 @@ async function play(game: Game, order: <T>(work: Promise<T>) => Promise<T>) {
         if (mine === life && isPlain) expect(stored.frozen[0], 'settled before').toBe(end)
         underWay += 1
         expect(underWay, 'requests at once').toBeLessThanOrEqual(maxInFlight)
+        expect(drain.isSending, 'knows that it waits').toBe(true)
         const outcome = await guarded(mine, () => {
           const ids = batch.events.map(({ id }) => Number(id.split(':')[1]))
           const outcome = game.failing.includes(requests.length)
@@ -197,6 +198,8 @@ async function play(game: Game, order: <T>(work: Promise<T>) => Promise<T>) {
         else stream.rewind()
       }
       turns.push(requests.length - before)
+      expect(drain.isSending, 'knows that it waits for nothing').toBe(false)
+      if (requests.length > before) expect(drain.answerMs, 'knows how long it waited').toBeGreaterThan(0)
     }
     expect(stored.frozen).toEqual([])
   }
