@@ -1,7 +1,9 @@
 /**
  * Follows the rows of `spillway.destinations` and `spillway.sources`. Each poll asks for the rows whose
  * last writing transaction is not older than the oldest one open at the poll before: nothing that commits
- * in between can be missed, whatever the order of commits. Deletions show in the count.
+ * in between can be missed, whatever the order of commits. Transactions that deleted rows are noted by a trigger and asked
+ * for in the same way. Once a minute the sums of what is known are compared with the table's: after a failover to a
+ * standby that lacks the last moments, rows are as they were without any transaction that made them so.
  */
 import { type Clock, sleep } from '../clock.ts'
 import type { Availability } from '../db/availability.ts'
@@ -37,6 +39,8 @@ export interface RegistryDeps {
 /** A change applies within a second; half of it is for the poll. */
 const pollIntervalMs = 500
 
+const checkIntervalMs = 60_000
+
 /** An answer that took longer says too little of the time. */
 const longestSampleMs = 1_000
 
@@ -71,6 +75,7 @@ export class Registry {
   #sources: readonly SourceDefinition[] | undefined
   /** Transactions before this one had ended when the last poll looked. */
   #nextXid = '0'
+  #checkedAt = Number.NEGATIVE_INFINITY
 
   constructor(deps: RegistryDeps) {
     this.#deps = deps
@@ -87,10 +92,11 @@ export class Registry {
   async poll(signal: AbortSignal): Promise<void> {
     const { availability, clock, sql } = this.#deps
     this.#deps.onPoll()
+    const isCheck = clock.monotonic() - this.#checkedAt >= checkIntervalMs
     const read = () =>
       availability.retry(async () => {
         const askedAt = clock.monotonic()
-        const [answer] = await this.#changedRows(sql)
+        const [answer] = await this.#look(sql, isCheck)
         if (answer) clock.synchronise(answer.now_ms, askedAt, clock.monotonic())
         return answer
       }, signal)
@@ -98,12 +104,15 @@ export class Registry {
     if (!row) return
     const upserted = parseRows(row.changed).filter((each) => this.#revisions.get(each.id) !== each.revision)
     for (const each of upserted) this.#revisions.set(each.id, each.revision)
+    const isOther = row.sums !== null && row.sums !== sumsOf(this.#revisions)
     const removed =
-      Number(row.total) === this.#revisions.size
-        ? []
-        : await availability.retry(() => this.#findRemoved(sql), signal)
+      row.deleted || isOther ? await availability.retry(() => this.#findRemoved(sql), signal) : []
     for (const id of removed) this.#revisions.delete(id)
-    this.#nextXid = row.next_xid
+    this.#nextXid = isOther ? '0' : row.next_xid
+    if (isCheck) {
+      this.#checkedAt = clock.monotonic()
+      await availability.retry(() => this.#forget(sql), signal)
+    }
     const sources = this.#changedSources(row.sources)
     // A row may have been deleted between the two statements.
     const there = upserted.filter(({ id }) => !removed.includes(id))
@@ -112,11 +121,12 @@ export class Registry {
     }
   }
 
-  #changedRows(sql: Sql) {
+  #look(sql: Sql, isCheck: boolean) {
     return sql<PollRow[]>`
       SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now_ms,
              pg_snapshot_xmin(pg_current_snapshot())::text AS next_xid,
-             (SELECT count(*) FROM spillway.destinations) AS total,
+             EXISTS (SELECT FROM spillway.destination_deletions WHERE xid >= ${this.#nextXid}::text::xid8) AS deleted,
+             CASE WHEN ${isCheck} THEN (${sumsIn(sql)}) END AS sums,
              (SELECT json_agg(json_build_object(
                 'id', d.id, 'shard', spillway.shard_of(d.id), 'orgId', d.org_id, 'name', d.name, 'type', d.type, 'config', d.config,
                 'logTypes', d.log_types, 'enabled', d.enabled, 'startFrom', d.start_from, 'filter', d.filter,
@@ -139,6 +149,11 @@ export class Registry {
     return [...this.#revisions.keys()].filter((id) => !there.has(id))
   }
 
+  /** Whoever has not polled for so long finds at its next check what it missed. */
+  async #forget(sql: Sql): Promise<void> {
+    await sql`DELETE FROM spillway.destination_deletions WHERE deleted_at < now() - interval '1 hour'`
+  }
+
   #changedSources(text: string | null): readonly SourceDefinition[] | undefined {
     const sources = JSON.parse(text ?? '[]') as SourceDefinition[] // built by the poll's own statement
     const before = this.#sources
@@ -157,11 +172,30 @@ export class Registry {
 interface PollRow {
   readonly now_ms: number
   readonly next_xid: string
-  readonly total: string
+  readonly deleted: boolean
+  readonly sums: string | null
   readonly changed: string | null
   readonly sources: string | null
 }
 
 function parseRows(text: string | null): RegisteredRow[] {
   return JSON.parse(text ?? '[]') as RegisteredRow[] // built by the poll's own statement
+}
+
+/** Number, versions and transactions of all rows: equal where all are known as they are, but for the oddest coincidence. */
+function sumsOf(revisions: ReadonlyMap<number, string>): string {
+  let versions = 0n
+  let xids = 0n
+  for (const revision of revisions.values()) {
+    const [version = '', xid = ''] = revision.split('/')
+    versions += BigInt(version)
+    xids += BigInt(xid)
+  }
+  return [revisions.size, versions, xids].join('/')
+}
+
+function sumsIn(sql: Sql) {
+  return sql`
+    SELECT count(*) || '/' || coalesce(sum(version), 0) || '/' || coalesce(sum(changed_xid::text::numeric), 0)
+    FROM spillway.destinations`
 }

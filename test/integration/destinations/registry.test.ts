@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import postgres from 'postgres'
 import { describe, expect, test } from 'vitest'
 import { Availability } from '../../../src/db/availability.ts'
@@ -14,12 +15,21 @@ function session(database: TestDatabase): postgres.Sql {
   return own
 }
 
+/** Time passes when it is told to as well. */
+class PushedClock extends DatabaseClock {
+  pushedMs = 0
+
+  override monotonic(): number {
+    return super.monotonic() + this.pushedMs
+  }
+}
+
 async function setUp() {
   const database = await createTestDatabase()
   const sql = connectState(database.url, { applicationName: 'spillway', max: 2 })
   whenDone(() => sql.end())
   const seen: RegistryChanges[] = []
-  const clock = new DatabaseClock()
+  const clock = new PushedClock()
   const registry = new Registry({
     sql,
     availability: new Availability(new Lines(), 'state'),
@@ -157,6 +167,101 @@ describe('the registry', () => {
     expect(await poll()).toMatchObject({ upserted: [[third, 'test']], removed: [one] })
     await sql`DELETE FROM spillway.destinations WHERE id IN (${other}, ${third})`
     expect((await poll()).removed.sort()).toEqual([other, third])
+  })
+
+  test('sees deletions that commit late and out of order', async () => {
+    const { database, sql, insert, poll, nothing } = await setUp()
+    const [slow, prepared] = [session(database), session(database)]
+    const [one, two, three, four] = [await insert(), await insert(), await insert(), await insert()]
+    await poll()
+    await slow`begin`
+    await slow`DELETE FROM spillway.destinations WHERE id = ${one}`
+    await prepared`begin`
+    await prepared`savepoint a`
+    await prepared`DELETE FROM spillway.destinations WHERE id = ${two}`
+    await prepared.unsafe(`PREPARE TRANSACTION 'deletion ${two}'`)
+    await sql`DELETE FROM spillway.destinations WHERE id = ${three}`
+    expect((await poll()).removed).toEqual([three])
+    expect(await poll()).toEqual(nothing)
+    await slow`commit`
+    expect((await poll()).removed).toEqual([one])
+    await prepared.unsafe(`COMMIT PREPARED 'deletion ${two}'`)
+    expect((await poll()).removed).toEqual([two])
+    await slow`begin`
+    await slow`DELETE FROM spillway.destinations WHERE id = ${four}`
+    await slow`rollback`
+    expect(await poll()).toEqual(nothing)
+  })
+
+  test('sees deletions by TRUNCATE and as a replica applies them', async () => {
+    const { database, sql, insert, poll } = await setUp()
+    const [one, other] = [await insert(), await insert()]
+    await poll()
+    const replica = session(database)
+    await replica`SET session_replication_role = replica`
+    await replica`DELETE FROM spillway.destinations WHERE id = ${one}`
+    expect((await poll()).removed).toEqual([one])
+    await sql`TRUNCATE spillway.destinations CASCADE`
+    expect((await poll()).removed).toEqual([other])
+  })
+
+  test('a role that may delete destinations need not know how that is seen', async () => {
+    const { sql, insert, poll } = await setUp()
+    const role = `app_${randomBytes(4).toString('hex')}`
+    const id = await insert()
+    await poll()
+    await sql.unsafe(`CREATE ROLE ${role}`)
+    try {
+      await sql.unsafe(
+        `GRANT USAGE ON SCHEMA spillway TO ${role}; GRANT SELECT, DELETE ON spillway.destinations TO ${role}`,
+      )
+      await sql.begin(async (transaction) => {
+        await transaction.unsafe(`SET LOCAL ROLE ${role}`)
+        await transaction`DELETE FROM spillway.destinations WHERE id = ${id}`
+      })
+      expect((await poll()).removed).toEqual([id])
+    } finally {
+      await sql.unsafe(`DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`)
+    }
+  })
+
+  // As after a failover to a standby that lacks the last moments.
+  test('finds within a minute what no transaction told of', async () => {
+    const { database, clock, insert, poll, nothing } = await setUp()
+    const [edited, deleted, kept] = [await insert(), await insert(), await insert()]
+    await poll()
+    const untold = session(database)
+    await untold`ALTER TABLE spillway.destinations DISABLE TRIGGER ALL`
+    await untold`UPDATE spillway.destinations SET name = 'as before', version = 0, changed_xid = '3' WHERE id = ${edited}`
+    await untold`DELETE FROM spillway.destinations WHERE id = ${deleted}`
+    expect(await poll()).toEqual(nothing)
+    clock.pushedMs = 60_000
+    expect((await poll()).removed).toEqual([deleted])
+    expect((await poll()).upserted).toEqual([[edited, 'as before']])
+    clock.pushedMs = 120_000
+    expect(await poll()).toEqual(nothing)
+    await untold`UPDATE spillway.destinations SET changed_xid = '4' WHERE id = ${kept}`
+    expect(await poll()).toEqual(nothing)
+    clock.pushedMs = 180_000
+    await poll()
+    expect((await poll()).upserted).toEqual([[kept, 'test']])
+  })
+
+  test('forgets deletions that are an hour old', async () => {
+    const { sql, clock, insert, poll } = await setUp()
+    const [one, other] = [await insert(), await insert()]
+    await sql`DELETE FROM spillway.destinations WHERE id = ${one}`
+    await sql`UPDATE spillway.destination_deletions SET deleted_at = now() - interval '61 minutes'`
+    await sql`DELETE FROM spillway.destinations WHERE id = ${other}`
+    await poll()
+    expect(await sql`SELECT FROM spillway.destination_deletions`).toHaveLength(1)
+    await sql`UPDATE spillway.destination_deletions SET deleted_at = now() - interval '61 minutes'`
+    clock.pushedMs = 30_000
+    await poll()
+    expect(await sql`SELECT FROM spillway.destination_deletions`).toHaveLength(1)
+    clock.pushedMs = 60_000
+    await poll()
+    expect(await sql`SELECT FROM spillway.destination_deletions`).toHaveLength(0)
   })
 
   test('does not see what came and went between two polls', async () => {

@@ -8,6 +8,7 @@ const needed = {
   sources: 'SELECT',
   source_state: 'SELECT, INSERT, UPDATE',
   destinations: 'SELECT, UPDATE',
+  destination_deletions: 'SELECT, DELETE',
   delivery_state: 'SELECT, UPDATE',
   cursors: 'SELECT, INSERT, UPDATE',
   skipped_ranges: 'SELECT, INSERT, UPDATE',
