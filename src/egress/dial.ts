@@ -14,6 +14,7 @@ import { type AddressGuard, guardedLookup, plainHost } from './address-guard.ts'
 import { httpFailure } from './failure.ts'
 import { withinTime } from './limit.ts'
 import { meter } from './meter.ts'
+import { inSips } from './sips.ts'
 import { openSocket } from './socket.ts'
 import { type EgressProxy, openTunnel } from './tunnel.ts'
 
@@ -45,7 +46,7 @@ export function createConnector(
   }
   return (target, callback) => {
     void withinTime(limit, (signal) => open(options, target, secure, signal)).then(
-      (socket) => callback(null, meter(socket)),
+      (socket) => callback(null, meter(inSips(socket))),
       // Never an error of undici's own: after some of them it connects again, without end.
       (error: unknown) => callback(httpFailure(error), null),
     )
