@@ -141,6 +141,10 @@ it('a receiver that does everything it should not delays nobody else, holds noth
   }
   delays.sort((a, b) => a - b)
   expect(delays[2]).toBeLessThan(requestTimeoutMs)
+  // It shares its origin, and so its connections, with those that fail.
+  expect(
+    daemon.lines.filter((line) => line.event === 'destination.failed' && line.name === 'healthy'),
+  ).toEqual([])
 
   const turnedAt = receiver.requests.length
   good = true

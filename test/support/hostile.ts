@@ -26,6 +26,8 @@ const hushed: PlainReply = {
   body: 'hush-body',
 }
 const ok = 'HTTP/1.1 200 OK\r\n'
+/** Of a whole answer: the server does not know that it was given, and would answer no other request on that connection. */
+const last = 'connection: close\r\n'
 const hushHeader = 'x-hush: hush-header\r\n'
 const gigabyte = 2 ** 30
 
@@ -36,7 +38,7 @@ const halfClose: Behaviour = (response) => void response.socket?.end()
 export const refusing: Readonly<Record<string, Reply>> = {
   'a refusal with words': { ...hushed, status: 503 },
   'a reason that is a secret': raw(
-    `HTTP/1.1 503 hush-reason\r\n${hushHeader}content-length: 9\r\n\r\nhush-body`,
+    `HTTP/1.1 503 hush-reason\r\n${hushHeader}${last}content-length: 9\r\n\r\nhush-body`,
   ),
   'no answer': hang,
   'an answer after the time': late(2_900, { ...hushed, status: 200 }),
@@ -69,7 +71,7 @@ export const refusing: Readonly<Record<string, Reply>> = {
   'a body cut short': cutShort,
   'a reset': destroy,
   'an end without an answer': halfClose,
-  'a status that there is not': raw(`HTTP/1.1 999 hush\r\n${hushHeader}content-length: 4\r\n\r\nhush`),
+  'a status that there is not': raw(`HTTP/1.1 999 hush\r\n${hushHeader}${last}content-length: 4\r\n\r\nhush`),
 }
 
 /** A yes, however odd: accepted. `onClose` hears how much of the largest was taken. */
@@ -84,7 +86,7 @@ export const accepting = (onClose: (sentBytes: number) => void): Readonly<Record
     body: gzipSync(Buffer.alloc(32 * 1024 * 1024)),
   },
   'HTTP/1.0': malformed('HTTP/1.0 200 OK\r\nx-hush: hush-header\r\n\r\nhush-body'),
-  'news before the answer': raw(`HTTP/1.1 102 Processing\r\n\r\n${ok}content-length: 4\r\n\r\nhush`),
+  'news before the answer': raw(`HTTP/1.1 102 Processing\r\n\r\n${ok}${last}content-length: 4\r\n\r\nhush`),
   'bytes after the answer': raw(`${ok}content-length: 4\r\n\r\nhush${ok}content-length: 4\r\n\r\nhush`),
 })
 
