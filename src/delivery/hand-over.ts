@@ -51,7 +51,7 @@ export async function endInTurn<Member, Ended>(
     // Of requests that have only begun nobody knows yet.
     if ([...left].some((member) => pace(member)?.isSending)) {
       await sleep(slowAfterMs)
-      endThose(mayTakeLong, graceMs)
+      endThose(mayTakeLong, deadline - performance.now())
     }
     await Promise.all([...ended, meanwhile])
     restMs = Math.max(deadline - performance.now(), shortestGraceMs)
