@@ -99,7 +99,7 @@ export class WriteFaults {
       const [row] = await this.#sql<{ held: number; together: number }[]>`
         SELECT count(*)::int AS held, count(*) FILTER (WHERE a.query LIKE ${`%${marksTogether}%`})::int AS together
         FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-        WHERE l.locktype = 'advisory' AND NOT l.granted AND l.objid IN ${this.#sql(Object.values(lockKeys))}`
+        WHERE ${this.#isOurs(Object.values(lockKeys))} AND NOT granted`
       if (row && row.held >= count) return row.together
       await this.#sql`SELECT pg_sleep(0.02)`
     }
@@ -110,17 +110,23 @@ export class WriteFaults {
     const sql = this.#sql
     await sql`DELETE FROM public.fault_points`
     await sql`
-      SELECT pg_terminate_backend(pid, 5000) FROM pg_locks
-      WHERE locktype = 'advisory' AND NOT granted AND objid = ${lockKeys.lost}`
+      SELECT pg_terminate_backend(pid, 5000) FROM pg_locks l
+      WHERE ${this.#isOurs([lockKeys.lost])} AND NOT granted`
     const holder = this.#holder
     if (holder) await holder`SELECT pg_advisory_unlock_all()`
     holder?.release()
     for (;;) {
       const [row] = await sql<{ waiting: number }[]>`
-        SELECT count(*)::int AS waiting FROM pg_locks
-        WHERE locktype = 'advisory' AND objid IN ${sql(Object.values(lockKeys))}`
+        SELECT count(*)::int AS waiting FROM pg_locks l WHERE ${this.#isOurs(Object.values(lockKeys))}`
       if (row?.waiting === 0) return
       await sql`SELECT pg_sleep(0.02)`
     }
+  }
+
+  /** A condition on `pg_locks l`, which shows those of all databases: others are held by the same keys at the same time. */
+  #isOurs(keys: readonly number[]) {
+    return this.#sql`
+      l.locktype = 'advisory' AND l.objid IN ${this.#sql(keys)}
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`
   }
 }
