@@ -4,8 +4,9 @@
  * that the statement waits for nothing and cannot be part of a deadlock.
  */
 import type { Sql } from '../db/client.ts'
+import { dispatched } from '../db/dispatched.ts'
 import { becomesWell, type CursorMove } from './cursor-move.ts'
-import { GroupCommit } from './group-commit.ts'
+import { GroupCommit, type Written } from './group-commit.ts'
 import { heldRows, type Lease } from './lease.ts'
 
 interface LeasedMove {
@@ -25,13 +26,13 @@ export class CursorMoves {
     this.#group = new GroupCommit({ largest: mostMoves, write: (moves) => this.#write(moves) })
   }
 
-  /** False where the move has to be made alone. */
-  async make(lease: Lease, move: CursorMove): Promise<boolean> {
+  /** False where the move has to be made alone. `onDispatched`: it is on its way, and outlives this process. */
+  async make(lease: Lease, move: CursorMove, onDispatched?: () => void): Promise<boolean> {
     if (move.skipped.length > 0 || move.deadLetters.length > 0) return false
-    return this.#group.write({ lease, move })
+    return this.#group.write({ lease, move }, onDispatched)
   }
 
-  async #write(moves: readonly LeasedMove[]): Promise<Set<number>> {
+  #write(moves: readonly LeasedMove[]): Written {
     const sql = this.#sql
     const leases = [...new Set(moves.map(({ lease }) => lease))]
     const wanted = moves.map(({ lease: { shard, epoch }, move }, index) => ({
@@ -50,7 +51,7 @@ export class CursorMoves {
       accepted: move.accepted,
     }))
     const isDurable = moves.some(({ move }) => move.durable)
-    const moved = await sql<{ index: number }[]>`
+    const moved = sql<{ index: number }[]>`
       WITH held AS MATERIALIZED (${heldRows(sql, leases)} SKIP LOCKED), free AS MATERIALIZED (
         SELECT m.*
         FROM held
@@ -82,6 +83,9 @@ export class CursorMoves {
         ) a WHERE s.destination_id = a.destination_id
       )
       SELECT index FROM moved`
-    return new Set(moved.map(({ index }) => index))
+    return {
+      done: moved.then((rows) => new Set(rows.map(({ index }) => index))),
+      dispatched: dispatched(moved),
+    }
   }
 }

@@ -35,13 +35,14 @@ export class CursorWriter {
   /**
    * Settles what is given and freezes the ends of `unsettled`, the batches beyond it (I4). Ends that are
    * stored beyond those stay: a batch that may have been sent keeps its bounds. `divided`: what of a
-   * refused batch is among them.
+   * refused batch is among them. `onDispatched`: what it says will be stored even if this process is killed.
    */
   async write(
     stream: Stream,
     settlement: Settlement | undefined,
     unsettled: readonly Batch[],
     divided: Divided | null = stream.divided ?? null,
+    onDispatched?: () => void,
   ): Promise<void> {
     const frozen = [...unsettled.map(({ to }) => to), ...stream.endsAhead]
     const freezes = frozen.some((end) => !stream.frozen.includes(end))
@@ -57,21 +58,24 @@ export class CursorWriter {
     const accepted = settlement?.accepted ?? 0
     const stillDivided = remaining(divided, to, accepted)
     const move = () =>
-      this.#deps.store.move({
-        destinationId: this.#destinationId,
-        logType: stream.logType,
-        life: stream.life,
-        from: stream.position,
-        fromFrozen: stream.frozen,
-        to,
-        frozen,
-        divided: stillDivided,
-        skipped: settlement?.skipped ?? [],
-        deadLetters: settlement?.deadLetters ?? [],
-        accepted,
-        // Skipping and freezing wait for the disk; settling alone may be lost with it and is then repeated.
-        durable: freezes || (settlement !== undefined && settlement.accepted === 0),
-      })
+      this.#deps.store.move(
+        {
+          destinationId: this.#destinationId,
+          logType: stream.logType,
+          life: stream.life,
+          from: stream.position,
+          fromFrozen: stream.frozen,
+          to,
+          frozen,
+          divided: stillDivided,
+          skipped: settlement?.skipped ?? [],
+          deadLetters: settlement?.deadLetters ?? [],
+          accepted,
+          // Skipping and freezing wait for the disk; settling alone may be lost with it and is then repeated.
+          durable: freezes || (settlement !== undefined && settlement.accepted === 0),
+        },
+        onDispatched,
+      )
     const attributes = { 'spillway.destination.id': this.#destinationId, 'spillway.log_type': stream.logType }
     await this.#deps.tracing.span('spillway.write_cursor', 'client', attributes, () => this.retry(move))
     stream.settled(to, frozen, stillDivided)

@@ -9,11 +9,20 @@
 interface Waiting<Item> {
   readonly item: Item
   readonly done: (isDone: boolean) => void
+  readonly onDispatched: (() => void) | undefined
+}
+
+/** A statement that has been begun. */
+export interface Written {
+  /** The indexes of the items that are done. */
+  readonly done: Promise<ReadonlySet<number>>
+  /** See `dispatched`. */
+  readonly dispatched: Promise<void>
 }
 
 export interface GroupCommitOptions<Item> {
-  /** Returns the indexes of the items that are done. It must not wait for locks. */
-  write(items: readonly Item[]): Promise<ReadonlySet<number>>
+  /** It must not wait for locks. */
+  write(items: readonly Item[]): Written
   /** Items of one statement at most. */
   readonly largest: number
 }
@@ -37,10 +46,13 @@ export class GroupCommit<Item> {
     this.#options = options
   }
 
-  /** False where it could not be done with others: locked, refused, or the statement failed. Then nothing is known of it. */
-  write(item: Item): Promise<boolean> {
+  /**
+   * False where it could not be done with others: locked, refused, or the statement failed. Then nothing is known of it.
+   * `onDispatched`: the statement is on its way.
+   */
+  write(item: Item, onDispatched?: () => void): Promise<boolean> {
     return new Promise((resolve) => {
-      this.#waiting.push({ item, done: resolve })
+      this.#waiting.push({ item, done: resolve, onDispatched })
       const isSlow = performance.now() - this.#launchedAt >= patienceMs
       if (this.#underWay === 0 && this.#wentAlone) void this.#launch()
       else if (this.#underWay === 0 || isSlow) this.#schedule()
@@ -65,7 +77,13 @@ export class GroupCommit<Item> {
     this.#launchedAt = performance.now()
     const overtake = setTimeout(() => this.#schedule(), patienceMs)
     try {
-      const done = await this.#options.write(group.map(({ item }) => item))
+      const written = this.#options.write(group.map(({ item }) => item))
+      const tell = () => {
+        for (const { onDispatched } of group) onDispatched?.()
+      }
+      // Whether it fails is said by the other one.
+      written.dispatched.then(tell, () => {})
+      const done = await written.done
       for (const [index, waiting] of group.entries()) waiting.done(done.has(index))
     } catch {
       // Each finds out for itself what is the matter.

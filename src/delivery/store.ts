@@ -40,9 +40,12 @@ export class DeliveryStore {
       ON CONFLICT DO NOTHING`
   }
 
-  /** Throws `LeaseLostError` when the cursor is not where it should be. Safe to repeat. */
-  async move(move: CursorMove): Promise<void> {
-    const isMade = await this.#moves.make(this.lease, move)
+  /**
+   * Throws `LeaseLostError` when the cursor is not where it should be. Safe to repeat. `onDispatched` may be called before it
+   * is made: then it is on its way, and outlives this process.
+   */
+  async move(move: CursorMove, onDispatched?: () => void): Promise<void> {
+    const isMade = await this.#moves.make(this.lease, move, onDispatched)
     if (!isMade) await this.#moveAlone(move)
   }
 

@@ -2,7 +2,8 @@
  * The batches of a turn that are not settled, in their order: taken from the stream, then frozen, then sent. While some
  * are on their way more are taken and frozen, so that the endpoint waits neither for pages nor for the disk.
  *
- * The cursor is written by one write at a time; each carries all that is known when it begins.
+ * The cursor is written by one write at a time; each carries all that is known when it begins. One that settles is waited
+ * for until it is *dispatched*: stored, or on its way to PostgreSQL and no longer in need of this process.
  * Keeps: I4 (only what is frozen is `ready` to be sent), I1 (what was taken and not settled is in every write).
  */
 import type { Batch } from './batch.ts'
@@ -17,6 +18,13 @@ export interface SupplyOptions {
   readonly writer: Pick<CursorWriter, 'write'>
   /** Aborts what is waited for. */
   readonly aborting: AbortSignal
+}
+
+/** A write of the cursor. */
+interface Write {
+  /** Rejects where it could not be stored, also after it was dispatched. */
+  readonly stored: Promise<void>
+  readonly dispatched: Promise<void>
 }
 
 /** One write to the disk freezes up to this many batches, and so many are frozen at once. */
@@ -34,8 +42,8 @@ export class Supply {
   #settlement: Settlement | undefined
   #taking: Promise<void> | undefined
   #callOff: AbortController | undefined
-  #write: Promise<void> | undefined
-  #nextWrite: Promise<void> | undefined
+  #write: Write | undefined
+  #nextWrite: Write | undefined
 
   constructor(options: SupplyOptions) {
     this.#options = options
@@ -71,15 +79,15 @@ export class Supply {
   }
 
   /**
-   * The first one has been sent. Resolves when that is stored, so that a kill repeats one batch and not two; where nothing is
-   * ready to be sent, it goes with what is frozen next.
+   * The first one has been sent. Resolves when that is dispatched, so that a kill repeats one batch and not two; where
+   * nothing is ready to be sent, it goes with what is frozen next.
    */
   async settle(settlement: Settlement): Promise<void> {
     this.#batches.shift()
     this.#frozen -= 1
     this.#settlement = settlement
     if (this.#batches.length === 0 && !this.#taking) return
-    await this.#writeSoon()
+    await this.#writeSoon().dispatched
   }
 
   /** Takes no more, and gives up what is not settled, all of it frozen: somebody else goes on with it. */
@@ -100,7 +108,7 @@ export class Supply {
   async close(): Promise<void> {
     this.#callOff?.abort()
     await this.#taking?.catch(() => {})
-    await (this.#settlement ? this.#writeSoon() : (this.#nextWrite ?? this.#write))
+    await (this.#settlement ? this.#writeSoon() : (this.#nextWrite ?? this.#write))?.stored
   }
 
   async #take(count: number, signal: AbortSignal, ahead: boolean): Promise<void> {
@@ -109,23 +117,33 @@ export class Supply {
     if (ahead && batches.length === 0) return
     this.#batches.push(...batches)
     this.#brought = batches.length
-    await this.#writeSoon()
+    await this.#writeSoon().stored
     this.#frozen += batches.length
   }
 
-  /** When all that is known now is stored. */
-  #writeSoon(): Promise<void> {
+  /** Carries all that is known now. */
+  #writeSoon(): Write {
     this.#nextWrite ??= this.#writeNext(this.#write)
     return this.#nextWrite
   }
 
-  async #writeNext(before: Promise<void> | undefined): Promise<void> {
+  #writeNext(before: Write | undefined): Write {
+    const dispatching = Promise.withResolvers<void>()
+    const stored = this.#writeAfter(before, dispatching.resolve)
+    // Whoever goes on from here gets the error, with the next write or at the end.
+    stored.then(dispatching.resolve, dispatching.reject)
+    dispatching.promise.catch(() => {})
+    return { stored, dispatched: dispatching.promise }
+  }
+
+  async #writeAfter(before: Write | undefined, onDispatched: () => void): Promise<void> {
     // Not before the caller knows of it.
-    await before
+    await before?.stored
     this.#write = this.#nextWrite
     this.#nextWrite = undefined
     const settlement = this.#settlement
     this.#settlement = undefined
-    await this.#options.writer.write(this.#options.stream, settlement, this.#batches)
+    const { stream, writer } = this.#options
+    await writer.write(stream, settlement, this.#batches, undefined, onDispatched)
   }
 }

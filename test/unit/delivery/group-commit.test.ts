@@ -4,13 +4,18 @@ import { GroupCommit } from '../../../src/delivery/group-commit.ts'
 
 /** A database that keeps statements until it is told how they end. */
 function startCommits({ largest = 500 } = {}) {
-  const statements: { items: readonly string[]; end: PromiseWithResolvers<ReadonlySet<number>> }[] = []
+  const statements: {
+    items: readonly string[]
+    end: PromiseWithResolvers<ReadonlySet<number>>
+    leave: PromiseWithResolvers<void>
+  }[] = []
   const commit = new GroupCommit<string>({
     largest,
     write(items) {
       const end = Promise.withResolvers<ReadonlySet<number>>()
-      statements.push({ items, end })
-      return end.promise
+      const leave = Promise.withResolvers<void>()
+      statements.push({ items, end, leave })
+      return { done: end.promise, dispatched: leave.promise }
     },
   })
   const turn = () => new Promise((resolve) => setImmediate(resolve))
@@ -62,6 +67,24 @@ test('after one that went alone, the next one waits for nobody; after several, f
   expect(items()).toHaveLength(3)
   await turn()
   expect(items().slice(3)).toEqual([['e', 'f']])
+})
+
+test('everybody hears that the statement they go with is on its way, and of no other', async () => {
+  const { commit, statements, succeed, turn } = startCommits()
+  const heard: string[] = []
+  const write = (item: string) => commit.write(item, () => heard.push(item))
+  const all = [write('a'), write('b')]
+  await turn()
+  all.push(write('c'))
+  statements[0]?.leave.resolve()
+  await turn()
+  expect(heard).toEqual(['a', 'b'])
+  await succeed(0)
+  // It fails before it is on its way.
+  statements[1]?.leave.reject(new Error('gone'))
+  statements[1]?.end.reject(new Error('gone'))
+  expect(await Promise.all(all)).toEqual([true, true, false])
+  expect(heard).toEqual(['a', 'b'])
 })
 
 test('a statement that takes its time is overtaken, by a few at most', async () => {
