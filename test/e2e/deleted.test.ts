@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { type DaemonProcess, startDaemon } from '../support/daemon.ts'
+import { briefLease, type DaemonProcess, startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled } from '../support/destinations.ts'
 import { session } from '../support/postgres.ts'
 import { createScene, type Scene } from '../support/scene.ts'
@@ -107,7 +107,7 @@ describe('rows that were deleted before they were sent are recorded and warned o
   it('when the daemon was killed after they were frozen, and had noticed that the table begins later', async () => {
     const scene = await createScene()
     const { url, sql, receiver, write } = scene
-    const slow = { ...quick, SPILLWAY_BACKOFF_SCHEDULE_MS: '600000' }
+    const slow = { ...quick, ...briefLease, SPILLWAY_BACKOFF_SCHEDULE_MS: '600000' }
     const first = await startDaemon(url, slow)
     const id = await insertDestination(sql, { url: receiver.url })
     await write(5)

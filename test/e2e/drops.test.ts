@@ -2,7 +2,7 @@ import postgres from 'postgres'
 import { describe, expect, it } from 'vitest'
 import { account, nothingWrong } from '../support/accounting.ts'
 import { startCluster } from '../support/cluster.ts'
-import { type LogLine, startDaemon } from '../support/daemon.ts'
+import { briefLease, type LogLine, startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled } from '../support/destinations.ts'
 import { pgbouncerIsMissing, startPgBouncer } from '../support/pgbouncer.ts'
 import { connect, whenDone } from '../support/postgres.ts'
@@ -12,7 +12,7 @@ import { createScene } from '../support/scene.ts'
 import { startTroubled } from '../support/terminations.ts'
 
 const seed = seedOf()
-const quick = { SPILLWAY_INTER_BATCH_DELAY_MS: '0' }
+const quick = { ...briefLease, SPILLWAY_INTER_BATCH_DELAY_MS: '0' }
 
 it(`loses nothing while its sessions are ended over and over (seed ${seed})`, async () => {
   const { daemon, terminate, finish } = await startTroubled({ seed, daemonUrl: async (url) => url })

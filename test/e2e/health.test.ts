@@ -1,12 +1,12 @@
 import type postgres from 'postgres'
 import { expect, it } from 'vitest'
-import { startDaemon } from '../support/daemon.ts'
+import { briefLease, startDaemon } from '../support/daemon.ts'
 import { insertDestination, type StateRow, settled, stateOf } from '../support/destinations.ts'
 import { late } from '../support/receiver.ts'
 import { createScene } from '../support/scene.ts'
 
 /** A failing destination that is tried often. */
-const quick = { SPILLWAY_BACKOFF_SCHEDULE_MS: '300', SPILLWAY_INTER_BATCH_DELAY_MS: '0' }
+const quick = { ...briefLease, SPILLWAY_BACKOFF_SCHEDULE_MS: '300', SPILLWAY_INTER_BATCH_DELAY_MS: '0' }
 
 /** Waits until what an application sees of a destination is as it should be. */
 async function shown(sql: postgres.Sql, id: number, isSo: (state: StateRow) => boolean): Promise<StateRow> {

@@ -1,12 +1,12 @@
 /** Somebody has a row of Spillway's tables locked, and goes for lunch: that holds up its own destination only (I6). */
 import { expect, it } from 'vitest'
-import { startDaemon } from '../support/daemon.ts'
+import { briefLease, startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled } from '../support/destinations.ts'
 import { session } from '../support/postgres.ts'
 import { createScene, type Scene } from '../support/scene.ts'
 import { until } from '../support/until.ts'
 
-const quick = { SPILLWAY_INTER_BATCH_DELAY_MS: '0', SPILLWAY_REQUEST_TIMEOUT_MS: '1000' }
+const quick = { ...briefLease, SPILLWAY_INTER_BATCH_DELAY_MS: '0', SPILLWAY_REQUEST_TIMEOUT_MS: '1000' }
 
 /** Two destinations of one shard, of those that a first replica gives to a second one. */
 async function createNeighbours({ sql, receiver }: Scene, first = 40) {

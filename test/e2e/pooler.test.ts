@@ -2,7 +2,7 @@ import type postgres from 'postgres'
 import { describe, expect, it } from 'vitest'
 import { account, nothingWrong } from '../support/accounting.ts'
 import { createAuditTable, variants } from '../support/audit-table.ts'
-import { type DaemonProcess, spawnDaemon, startDaemon } from '../support/daemon.ts'
+import { briefLease, type DaemonProcess, spawnDaemon, startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled } from '../support/destinations.ts'
 import { type PgBouncer, pgbouncerIsMissing, startPgBouncer } from '../support/pgbouncer.ts'
 import { createTestDatabase } from '../support/postgres.ts'
@@ -13,7 +13,7 @@ import { writeAudit } from '../support/writers/writers.ts'
 
 const orgs = ['acme', 'globex', 'initech'] as const
 const seed = seedOf()
-const quick = { SPILLWAY_INTER_BATCH_DELAY_MS: '0' }
+const quick = { ...briefLease, SPILLWAY_INTER_BATCH_DELAY_MS: '0' }
 const ignored = ['extra_float_digits', 'row_security', 'IntervalStyle', 'bytea_output']
 
 function count({ lines }: DaemonProcess, event: string, database?: string): number {

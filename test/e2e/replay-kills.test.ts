@@ -4,7 +4,7 @@
  */
 import type postgres from 'postgres'
 import { expect, it } from 'vitest'
-import { type DaemonProcess, startDaemon } from '../support/daemon.ts'
+import { briefLease, type DaemonProcess, startDaemon } from '../support/daemon.ts'
 import { insertDestination, settled } from '../support/destinations.ts'
 import { session } from '../support/postgres.ts'
 import type { PlainReply, ReceivedRequest } from '../support/receiver.ts'
@@ -31,7 +31,7 @@ async function createStage(): Promise<Stage> {
   const delivery = { batchSize: 4, interBatchDelayMs: 0 }
   const id = await insertDestination(sql, { url: receiver.url, delivery })
   await write(8)
-  const daemon = await startDaemon(url)
+  const daemon = await startDaemon(url, briefLease)
   await settled(sql, id, null)
   return { ...scene, id, daemon }
 }
@@ -42,7 +42,7 @@ async function goOn(stage: Stage, replay: number): Promise<void> {
   await stage.daemon.exited
   const before = await sql`SELECT position, frozen, life FROM spillway.cursors`
   receiver.always({ choose: answerOf })
-  stage.daemon = await startDaemon(url)
+  stage.daemon = await startDaemon(url, briefLease)
   expect(await replayed(sql, replay)).toMatchObject({
     state: 'done',
     events_expected: '8',

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { startDaemon } from '../support/daemon.ts'
+import { briefLease, startDaemon } from '../support/daemon.ts'
 import { insertDestination, stateOf } from '../support/destinations.ts'
 import { session } from '../support/postgres.ts'
 import { createScene, type Scene } from '../support/scene.ts'
@@ -97,11 +97,11 @@ describe('a source with the ordering xact', () => {
       delivery: { batchSize: 10, interBatchDelayMs: 20 },
     })
     await sql`INSERT INTO visit (tenant, note) SELECT 'acme', n FROM generate_series(1, 300) n`
-    const first = await startDaemon(url)
+    const first = await startDaemon(url, briefLease)
     await receiver.received(7)
     first.kill('SIGKILL')
     await first.exited
-    await startDaemon(url)
+    await startDaemon(url, briefLease)
     const got = await notes(scene, 300)
     while (new Set(notesOf(receiver.requests)).size < 300)
       await receiver.received(receiver.requests.length + 1)

@@ -1,6 +1,6 @@
 /** One run of the fault points: a destination for each, one kill for all, and a daemon that goes on afterwards. */
 import type postgres from 'postgres'
-import { startDaemon } from './daemon.ts'
+import { briefLease, startDaemon } from './daemon.ts'
 import { insertDestination } from './destinations.ts'
 import { type FaultPoint, type HeldTable, mostHeldWrites, WriteFaults } from './fault-points.ts'
 import { hang, type ReceivedRequest, type Reply } from './receiver.ts'
@@ -100,7 +100,7 @@ export async function runFaults(
   })
   const heldRequests = points.filter((point) => point?.kind === 'request').length
   const heldWrites = points.filter((point) => point && point.kind !== 'request').length
-  const env = { SPILLWAY_INTER_BATCH_DELAY_MS: '0', ...scenario.env }
+  const env = { ...briefLease, SPILLWAY_INTER_BATCH_DELAY_MS: '0', ...scenario.env }
   const daemon = await startDaemon(url, env)
   const heldTogether = await faults.held(heldWrites)
   while (requestsHeld < heldRequests) await sql`SELECT pg_sleep(0.02)`

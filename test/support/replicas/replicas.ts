@@ -1,6 +1,6 @@
 /** Several daemons on one database, each a process of its own with a name that its requests and its writes carry. */
 import type postgres from 'postgres'
-import { type DaemonProcess, type LogLine, spawnDaemon } from '../daemon.ts'
+import { briefLease, type DaemonProcess, type LogLine, spawnDaemon } from '../daemon.ts'
 import type { LeaseWatch } from './lease-watch.ts'
 
 export interface Replica {
@@ -58,6 +58,7 @@ export class Replicas {
     const { login, url } = await this.#watch.login(role)
     const preloads = clockOffMs === undefined ? [named] : [skewed, named]
     const process = spawnDaemon(url, {
+      ...briefLease,
       NODE_OPTIONS: preloads.map((href) => `--import=${href}`).join(' '),
       SPILLWAY_INTER_BATCH_DELAY_MS: '0',
       LOG_LEVEL: 'info',

@@ -2,7 +2,7 @@
 import type postgres from 'postgres'
 import { type Account, account, deliveries } from '../accounting.ts'
 import { type AuditTable, createAuditTable, type Variant } from '../audit-table.ts'
-import { type DaemonProcess, type LogLine, spawnDaemon, startDaemon } from '../daemon.ts'
+import { briefLease, type DaemonProcess, type LogLine, spawnDaemon, startDaemon } from '../daemon.ts'
 import { insertDestination } from '../destinations.ts'
 import { readNaively } from '../naive-reader.ts'
 import { createTestDatabase, whenDone } from '../postgres.ts'
@@ -233,7 +233,7 @@ class Daemons {
 
   constructor(url: string, env: Readonly<Record<string, string>>, endpoints: readonly Endpoint[]) {
     this.#url = url
-    this.#env = { SPILLWAY_INTER_BATCH_DELAY_MS: '0', ...env }
+    this.#env = { ...briefLease, SPILLWAY_INTER_BATCH_DELAY_MS: '0', ...env }
     this.#endpoints = endpoints
   }
 
