@@ -33,7 +33,7 @@ export interface DaemonProcess {
 const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
 
 /**
- * For tests that kill a daemon and wait until another one has taken over. Others keep the default: a machine that is busy for
+ * For tests that wait until the leases of a daemon have ended, mostly of one that was killed. Others keep the default: a machine that is busy for
  * two seconds would cost them their leases, and with them what they wait to be told.
  */
 export const briefLease = { SPILLWAY_LEASE_MS: '2000' } as const

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type postgres from 'postgres'
 import { type Account, account } from './accounting.ts'
 import { createAuditTable, variants } from './audit-table.ts'
-import { type DaemonProcess, startDaemon } from './daemon.ts'
+import { briefLease, type DaemonProcess, startDaemon } from './daemon.ts'
 import { insertDestination, settled } from './destinations.ts'
 import { createScene } from './scene.ts'
 import { writeAudit } from './writers/writers.ts'
@@ -29,7 +29,10 @@ const orgs = ['acme', 'globex', 'initech'] as const
 export async function startTroubled({ seed, daemonUrl }: TroubledOptions): Promise<Troubled> {
   const { url, sql, receiver } = await createScene()
   const table = await createAuditTable(sql, variants[0], orgs)
-  const daemon = await startDaemon(await daemonUrl(url), { SPILLWAY_INTER_BATCH_DELAY_MS: '0' })
+  const daemon = await startDaemon(await daemonUrl(url), {
+    ...briefLease,
+    SPILLWAY_INTER_BATCH_DELAY_MS: '0',
+  })
   const id = await insertDestination(sql, {
     url: receiver.url,
     logTypes: [table.logType],
