@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /** argv → command, exit code. The first signal asks the command to end, the second one ends the process. */
+import { enableCompileCache } from 'node:module'
+import { fileURLToPath } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
-import { runProgram } from './cli/program.ts'
 
 /**
  * V8 lets the space for young objects grow to where a daemon that drains a backlog holds 380 MB, of which 35
@@ -44,6 +45,16 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
   process.exit(0)
 })
+
+/**
+ * Compiling the sources is half of a start from a clone. It is kept for the next one inside the clone: in the system's folder
+ * for temporary files, others could put code for it there. What is built needs little, and its folder may be read-only.
+ */
+if (import.meta.filename.endsWith('ts')) {
+  enableCompileCache(fileURLToPath(new URL('../.spillway/compile-cache', import.meta.url)))
+}
+// Only what is imported from here on is kept.
+const { runProgram } = await import('./cli/program.ts')
 
 process.exitCode = await runProgram(process.argv.slice(2), {
   env: process.env,

@@ -48,6 +48,14 @@ describe('the program', () => {
     },
   )
 
+  test('keeps what it has compiled for the next start, inside the clone', async () => {
+    const env = { NODE_COMPILE_CACHE: undefined, NODE_DEBUG_NATIVE: 'COMPILE_CACHE' }
+    const { code, stderr } = await spawned(['--version'], env)
+    expect(code).toBe(0)
+    const cache = fileURLToPath(new URL('../../../.spillway/compile-cache', import.meta.url))
+    expect(stderr).toContain(`resolved path ${cache} +`)
+  })
+
   test('ends in silence when nobody reads what it prints any more', async () => {
     const child = spawn(process.execPath, [main, 'destinations', '--help'], { env: programEnv })
     child.stdout.destroy()
